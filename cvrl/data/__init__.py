@@ -1,0 +1,1 @@
+"""From files to batches: the clip list, decoding, clip arithmetic, datasets, samplers, loaders."""

@@ -1,0 +1,148 @@
+"""Decoded frames kept on disk, small: a training run then reads each video file once.
+
+A cached video is a ``.npy`` of uint8 frames, opened as a memory map, so reading a clip costs no
+decoding and workers share the pages. The key holds the file's name, size and time of change: an
+edited video is decoded anew. Entries are written under a temporary name and renamed, so concurrent
+workers and killed runs leave only whole entries.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as tvf
+from numpy.typing import NDArray
+
+from cvrl.data.video import Limits, open_video
+from cvrl.utils.io import atomic_path
+
+logger = logging.getLogger("cvrl")
+BLOCK = 64  # frames held in memory at once while an entry is written
+
+
+class FrameSource(Protocol):
+    """What a dataset needs of a video, decoded or cached."""
+
+    fps: float
+    times: NDArray[np.float64]
+
+    def __len__(self) -> int: ...
+
+    def frames(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]: ...
+
+    def __enter__(self) -> "FrameSource": ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class CachedVideo:
+    """Frames of one cache entry, with the face of :class:`cvrl.data.video.Video`."""
+
+    def __init__(
+        self, frames_NHWC: NDArray[np.uint8], times: NDArray[np.float64], fps: float
+    ) -> None:
+        self._frames_NHWC = frames_NHWC
+        self.times = times
+        self.fps = fps
+
+    def __len__(self) -> int:
+        return len(self._frames_NHWC)
+
+    def frames(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The frames at ``indices``, uint8 (N, H, W, 3)."""
+        return self._frames_NHWC[np.asarray(indices)]
+
+    def __enter__(self) -> "CachedVideo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close: the map goes with its last reference."""
+
+
+class FrameCache:
+    """A folder of decoded videos.
+
+    Args:
+        folder: where entries live; made when missing.
+        short_side: height or width, whichever is smaller, of the kept frames in pixels. Videos
+            that are smaller keep their size.
+        max_gigabytes: the folder stops growing here; videos beyond are decoded each time.
+
+    Example:
+        >>> import tempfile
+        >>> FrameCache(tempfile.mkdtemp(), short_side=64).short_side
+        64
+    """
+
+    def __init__(self, folder: str | Path, short_side: int, max_gigabytes: float = 20.0) -> None:
+        self.folder = Path(folder)
+        self.short_side = short_side
+        self.max_bytes = int(max_gigabytes * 1e9)
+        self._full = False
+
+    def open(self, path: str, limits: Limits) -> FrameSource:
+        """The cached video at ``path``; decoded and kept on the first call.
+
+        Raises:
+            CorruptVideoError: the file cannot be decoded.
+        """
+        entry = self.folder / f"{self._key(path)}.npy"
+        if not entry.exists():
+            video = open_video(path, limits=limits)
+            if self._is_full() or Path(path).is_dir():
+                return video
+            with video:
+                self._write(entry, video)
+        facts = json.loads(entry.with_suffix(".json").read_text())
+        frames_NHWC = np.load(entry, mmap_mode="r")
+        return CachedVideo(frames_NHWC, np.array(facts["times"]), facts["fps"])
+
+    def _write(self, entry: Path, video: FrameSource) -> None:
+        with atomic_path(entry) as temporary:
+            kept: NDArray[np.uint8] | None = None
+            for first in range(0, len(video), BLOCK):
+                block = np.arange(first, min(first + BLOCK, len(video)))
+                small_NHWC = _shrink(video.frames(block), self.short_side)
+                if kept is None:
+                    shape = (len(video), *small_NHWC.shape[1:])
+                    kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+                kept[block] = small_NHWC
+            facts = {"fps": video.fps, "times": video.times.tolist()}
+            with atomic_path(entry.with_suffix(".json")) as facts_file:
+                facts_file.write_text(json.dumps(facts))
+
+    def _is_full(self) -> bool:
+        if not self._full and self.folder.is_dir():
+            used = sum(item.stat().st_size for item in os.scandir(self.folder) if item.is_file())
+            self._full = used >= self.max_bytes
+            if self._full:
+                logger.warning("%s: frame cache is full; further videos are decoded", self.folder)
+        return self._full
+
+    def _key(self, path: str) -> str:
+        try:
+            state = os.stat(path)
+        except OSError:
+            return "missing"  # opening it says why
+        name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{self.short_side}"
+        return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _shrink(frames_NHWC: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    if min(frames_NHWC.shape[1:3]) <= short_side:
+        return frames_NHWC
+    frames_NCHW = torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2)
+    small_NCHW = tvf.resize(frames_NCHW, [short_side], antialias=True)
+    small_NHWC: NDArray[np.uint8] = small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
+    return small_NHWC

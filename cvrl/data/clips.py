@@ -1,0 +1,163 @@
+"""Which frames a clip is made of: pure arithmetic on integers.
+
+A *tick* is one step of a video's timeline. By default ticks are the stored frames; with
+``ClipSpec.fps`` they are even steps of time, so videos of other or varying rates are sampled alike.
+
+Shapes: V views (clips of one video), T frames a clip, L ticks in the video.
+
+    clip of 4 frames, stride 3, start 2:   . . f . . f . . f . . f . .      span = 10 ticks
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+ShortVideo = Literal["loop", "repeat"]
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """The shape of a clip in time.
+
+    Attributes:
+        frames: frames a clip, T >= 1.
+        stride: ticks from one frame of the clip to the next, >= 1.
+        short_video: what a clip longer than its video does: ``loop`` starts again at the first
+            frame (CVRL), ``repeat`` holds the last one (SlowFast).
+        fps: ticks a second; None makes every stored frame a tick.
+
+    Raises:
+        ValueError: a number below 1, or an unknown policy.
+
+    Example:
+        >>> ClipSpec(frames=16, stride=2).span
+        31
+    """
+
+    frames: int
+    stride: int
+    short_video: ShortVideo = "loop"
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.stride < 1:
+            raise ValueError(f"a clip needs frames >= 1 and stride >= 1, not {self}")
+        if self.short_video not in ("loop", "repeat"):
+            raise ValueError(f"short_video is 'loop' or 'repeat', not {self.short_video!r}")
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"fps must be above 0, not {self.fps}")
+
+    @property
+    def span(self) -> int:
+        """Ticks from the first frame of the clip to its last, both counted."""
+        return (self.frames - 1) * self.stride + 1
+
+    def start_count(self, length: int) -> int:
+        """The number M of starts at which a clip lies inside ``length`` ticks; at least 1.
+
+        A video too short for the clip has the single start 0 here; CVRL draws from all its ticks
+        instead, which is the views' business.
+        """
+        return max(1, length - self.span + 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which ticks of one video its views show, and what the order of the views means.
+
+    Attributes:
+        ticks_VT: ticks in ``[0, L)``, one row a view.
+        start_V: the tick each view starts at.
+        order: the pretext label of the arrangement, -1 where there is none.
+    """
+
+    ticks_VT: Ints
+    start_V: Ints
+    order: int = -1
+
+
+def clip_indices(start: int, spec: ClipSpec, length: int) -> Ints:
+    """The ticks of a clip: exactly ``stride`` apart, folded back into the video where it ends.
+
+    Args:
+        start: first tick, in ``[0, length)``.
+        spec: the shape of the clip.
+        length: ticks in the video, >= 1.
+
+    Returns:
+        (T,) integers in ``[0, length)``.
+
+    Raises:
+        ValueError: ``start`` lies outside the video, or the video is empty.
+
+    Example:
+        >>> clip_indices(2, ClipSpec(frames=4, stride=3), length=14).tolist()
+        [2, 5, 8, 11]
+        >>> clip_indices(2, ClipSpec(frames=4, stride=3), length=8).tolist()
+        [2, 5, 0, 3]
+        >>> clip_indices(2, ClipSpec(frames=4, stride=3, short_video="repeat"), length=8).tolist()
+        [2, 5, 7, 7]
+    """
+    if not 0 <= start < length:
+        raise ValueError(f"a clip cannot start at tick {start} of a video of {length}")
+    ticks_T = start + spec.stride * np.arange(spec.frames, dtype=np.int64)
+    if spec.short_video == "loop":
+        return ticks_T % length
+    return np.minimum(ticks_T, length - 1)
+
+
+def spread_starts(length: int, spec: ClipSpec, clips: int) -> Ints:
+    """Starts of ``clips`` test clips spread evenly over a video, the last one reaching its end.
+
+    Args:
+        length: ticks in the video, >= 1.
+        spec: the shape of a clip.
+        clips: how many, >= 1. A single clip is the middle one.
+
+    Returns:
+        (clips,) integers in ``[0, length)``, ascending; all 0 where the video is too short.
+
+    Raises:
+        ValueError: fewer than one clip or tick.
+
+    Example:
+        >>> spread_starts(100, ClipSpec(frames=16, stride=2), clips=3).tolist()
+        [0, 34, 69]
+    """
+    if clips < 1 or length < 1:
+        raise ValueError(f"cannot spread {clips} clips over {length} ticks")
+    last = spec.start_count(length) - 1
+    if clips == 1:
+        return np.array([last // 2], dtype=np.int64)
+    return np.arange(clips, dtype=np.int64) * last // (clips - 1)
+
+
+def timeline(times_N: NDArray[np.float64], fps: float | None) -> Ints:
+    """The stored frame each tick shows.
+
+    Args:
+        times_N: presentation time of every stored frame in seconds, ascending.
+        fps: ticks a second, or None for one tick a stored frame.
+
+    Returns:
+        (L,) frame numbers, ascending. With ``fps`` a tick shows the frame on screen at its time,
+        so frames are held or skipped, never blended.
+
+    Example:
+        >>> timeline(np.array([0.0, 0.1, 0.2, 0.3]), fps=None).tolist()
+        [0, 1, 2, 3]
+        >>> timeline(np.array([0.0, 0.1, 0.2, 0.3]), fps=5).tolist()
+        [0, 2]
+        >>> timeline(np.array([0.0, 0.1, 0.5, 0.6]), fps=10).tolist()
+        [0, 1, 1, 1, 1, 2, 3]
+    """
+    if fps is None or len(times_N) < 2:
+        return np.arange(len(times_N), dtype=np.int64)
+    elapsed_N = times_N - times_N[0]
+    tolerance = 1e-6 + 0.01 / fps  # time stamps are rounded to the container's clock
+    ticks = int(np.floor((elapsed_N[-1] + tolerance) * fps)) + 1
+    shown = np.searchsorted(elapsed_N, np.arange(ticks) / fps + tolerance, side="right") - 1
+    return shown.astype(np.int64)

@@ -1,0 +1,398 @@
+"""Frames out of a video file, exactly and at random: decord2 where it can be trusted, else PyAV.
+
+The measure of exactness is PyAV's plain decode from the first packet to the last: frame ``i`` here
+is, bit for bit, the ``i``-th frame which that gives, converted to rgb24 and turned upright. Random
+access breaks this in many files (packed B-frames, open groups of pictures, edit lists, containers
+without timestamps), mostly without an error. So a file is looked through before it is promised:
+
+1. Its packets are read, and only the first frame is decoded. In the common containers and codecs a
+   packet is a frame and has the frame's time, which gives count, times and key frames.
+2. Where that does not hold, all frames are decoded once and counted.
+
+Frames then come from decord2 where it is known to agree with PyAV. Else PyAV decodes from the key
+frame before, and every packet and frame must be the one seen in step 1 or 2; if one is not, it
+decodes from the start of the file. Nothing stays open between calls, so a video survives a fork.
+
+A damaged file opens as long as its packets can be read (step 1) or all decodes (step 2). Frames are
+given up to the damage, and from the next key frame on; a frame that does not decode raises. Where
+the size changes inside a stream, frames are scaled to the size of the first.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvrl.data.frames import Video
+from cvrl.data.frames_folder import FramesFolder
+from cvrl.data.limits import Clock, Limits, check_file
+from cvrl.data.packets import Packets, Timeline, is_idr
+from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
+from cvrl.data.upright import Turn
+from cvrl.utils.errors import CorruptVideoError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+__all__ = ["Limits", "Video", "open_video"]
+
+logger = logging.getLogger("cvrl")
+
+_DEFAULT_LIMITS = Limits()
+_DEFAULT_FPS = 25.0
+_SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
+_PLAYLISTS = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtsp"))  # they name other files
+_DECORD_FAULTS = 1e-4  # repeated frames allowed, of all; 0 would mean any number
+_DECORD_COST = 2**30  # pixels decoded in one call, which no clock can stop
+
+
+def open_video(
+    path: str | os.PathLike[str], *, limits: Limits = _DEFAULT_LIMITS, fps: float = _DEFAULT_FPS
+) -> Video:
+    """Open a video file, or a folder of jpg or png frames.
+
+    Args:
+        path: the file or folder. Its content matters, its name does not.
+        limits: what the video may cost.
+        fps: frames a second of a folder of frames; a file tells its own.
+
+    Returns:
+        The video: its count, times and size are known, no frame is kept.
+
+    Raises:
+        CorruptVideoError: no such file, not a video, no frame that decodes, or a limit passed.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("1.png", "2.png", "10.png"):
+        ...     Image.new("RGB", (8, 4), "red").save(f"{folder}/{name}")
+        >>> with open_video(folder) as video:
+        ...     len(video), video.fps, video.size, video.frames([2, 0]).shape
+        (3, 25.0, (4, 8), (2, 4, 8, 3))
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        return Video(name, FramesFolder(name, fps=fps, limits=limits))
+    check_file(name)
+    return Video(name, _VideoFile(name, limits))
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What was found out about a file before any of its frames was asked for.
+
+    ``timeline`` is None where timestamps do not tell frames apart, and a frame is known by its
+    place alone. ``coded_size`` is height and width as decoded, before the turn.
+    """
+
+    packets: Packets
+    timeline: Timeline | None
+    times_N: NDArray[np.float64]
+    fps: float
+    coded_size: tuple[int, int]
+    turn: Turn
+    decord_agrees: bool
+
+
+class _VideoFile:
+    """The frames of one encoded file, which is opened anew for each read."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        self._survey = _survey(path, limits)
+        self.fps = self._survey.fps
+        self.times = self._survey.times_N
+        self.size = self._survey.turn.size(*self._survey.coded_size)
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Decode frames at ascending indices."""
+        clock = self._limits.clock(self._path)
+        shape = (len(indices), *self.size, 3)
+        timeline = self._survey.timeline
+        if timeline and self._survey.decord_agrees:
+            span = indices[-1] - timeline.start_before(indices[0])[1] + 1
+            if span * self.size[0] * self.size[1] <= _DECORD_COST:
+                decoded = _read_with_decord(self._path, indices, len(self.times))
+                clock.check()
+                if decoded is not None and decoded.shape == shape:
+                    return decoded
+        frames = np.empty(shape, np.uint8)
+        done = 0
+        if timeline:
+            with _opened(self._path, self._limits, clock) as file:
+                done = self._fill_by_seeking(frames, indices, timeline, file)
+        if done < len(indices):
+            with _opened(self._path, self._limits, clock) as file:
+                self._fill_in_order(frames, indices, done, file)
+        return frames
+
+    def _fill_by_seeking(
+        self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: "_File"
+    ) -> int:
+        """Decode from key frames; returns how many frames, from the first on, are certain."""
+        run: Iterator[tuple[int, VideoFrame]] = iter(())
+        at = -1 - _SEEK_WORTH
+        for done, index in enumerate(indices):
+            row, first = timeline.start_before(index)
+            if first > at + _SEEK_WORTH:
+                run = file.decode_from(row, self._survey.packets, timeline)
+            at, frame = next((pair for pair in run if pair[0] >= max(first, index)), (-1, None))
+            if at != index or frame is None:
+                return done
+            frames[done] = file.convert(frame, self._survey)
+        return len(indices)
+
+    def _fill_in_order(
+        self, frames: NDArray[np.uint8], indices: Sequence[int], done: int, file: "_File"
+    ) -> None:
+        """Decode from the start of the file, for the frames that are not done yet."""
+        import av
+
+        timeline = self._survey.timeline
+        reason = "the stream ends before it"
+        try:
+            for place, frame in enumerate(file.decode()):
+                if indices[done] == (timeline.find(frame.pts) if timeline else place):
+                    frames[done] = file.convert(frame, self._survey)
+                    done += 1
+                    if done == len(indices):
+                        return
+        except av.FFmpegError as error:
+            file.clock.check()
+            reason = _reason(error)
+        raise CorruptVideoError(
+            self._path, f"frame {indices[done]} of {len(self.times)} does not decode: {reason}"
+        )
+
+
+class _File:
+    """A file opened by PyAV, and the video stream chosen in it. Decodes on the calling thread."""
+
+    def __init__(
+        self, path: str, limits: Limits, clock: Clock, container: "InputContainer"
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.path = path
+        self.limits = limits
+        self.clock = clock
+        self.container = container
+        self.formats = frozenset(container.format.name.split(","))
+        if self.formats & _PLAYLISTS:
+            raise CorruptVideoError(path, "a playlist, not a video")
+        self.stream = _video_stream(path, container)
+        codec = self.stream.codec_context
+        limits.check_size(path, codec.height, codec.width)
+        codec.thread_count = 1
+        codec.options = _decoder_options(limits)
+        self._reformatter = VideoReformatter()
+        self._at_start = True
+        self._clean_keys = True
+
+    def look(self) -> "tuple[Packets, VideoFrame]":
+        """Read all packets, and decode the first frame."""
+        packets = Packets()
+        codec = self.stream.codec_context
+        first: VideoFrame | None = None
+        for packet in self.container.demux():  # every stream's, to see the clock often
+            self.clock.check()
+            if packet.stream_index != self.stream.index:
+                continue
+            if first is None:
+                first = next(iter(self.stream.decode(packet)), None)
+            if packet.size or packet.pts is not None:  # else it only flushes the decoder
+                # An edit list discards frames: without a time, they are not taken for frames.
+                pts = None if packet.is_discard else packet.pts
+                packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
+                if packet.is_keyframe and codec.name == "h264":
+                    self._clean_keys &= is_idr(bytes(packet), codec.extradata)
+                self.limits.check_count(self.path, len(packets))
+        if first is None:
+            raise CorruptVideoError(self.path, "no frame decodes")
+        self.limits.check_size(self.path, first.height, first.width)
+        return packets, first
+
+    def traits(self, first: "VideoFrame") -> Traits:
+        """What decides how far the file can be trusted."""
+        return Traits(
+            containers=self.formats,
+            codec=self.stream.codec_context.name,
+            video_streams=len(self.container.streams.video),
+            first_pts=first.pts,
+            pixel_format=first.format.name,
+            size=(first.height, first.width),
+            interlaced=first.interlaced_frame,
+            upright=_turn(first) == Turn(),
+            clean_keys=self._clean_keys,
+        )
+
+    def decode(self) -> "Iterator[VideoFrame]":
+        """Every frame, as it comes out of the decoder."""
+        for frame in self.container.decode(self.stream):
+            self.clock.check()
+            yield frame
+
+    def decode_from(
+        self, row: int, packets: Packets, timeline: Timeline
+    ) -> "Iterator[tuple[int, VideoFrame]]":
+        """Decode from a key packet on.
+
+        Args:
+            row: of the packet.
+            packets: what the file is known to hold.
+            timeline: made from them.
+
+        Yields:
+            Frames with their index, up to the first packet or frame that is not the expected one.
+            Those before the key packet's own lack what they are predicted from: not to be used.
+        """
+        import av
+
+        started = False
+        try:
+            if row or not self._at_start:
+                self.container.seek(packets.seek_time(row), stream=self.stream)
+            self._at_start = False
+            for packet in self.container.demux(self.stream):
+                self.clock.check()
+                known = packets.is_at(row, packet.pts, dts=packet.dts, size=packet.size)
+                if started and not known and (packet.size or packet.pts is not None):
+                    logger.debug("%s: packet %d is another after a seek", self.path, row)
+                    return
+                started |= known
+                row += known
+                for frame in packet.decode() if started else ():
+                    index = timeline.find(frame.pts)
+                    if index < 0 or frame.is_corrupt:
+                        return
+                    yield index, frame
+        except av.FFmpegError as error:
+            logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
+
+    def convert(self, frame: "VideoFrame", survey: _Survey) -> NDArray[np.uint8]:
+        """A frame as (H, W, 3) RGB, upright."""
+        self.limits.check_size(self.path, frame.height, frame.width)
+        height, width = survey.coded_size
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+        return survey.turn(np.asarray(rgb.to_ndarray(), np.uint8))
+
+
+@contextmanager
+def _opened(path: str, limits: Limits, clock: Clock) -> Iterator[_File]:
+    """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
+    import av
+
+    try:
+        with av.open(
+            os.path.abspath(path),  # never taken for a URL
+            options=_decoder_options(limits),
+            container_options={"protocol_whitelist": "file"},
+            metadata_errors="replace",
+            timeout=clock.left(),
+        ) as container:
+            yield _File(path, limits, clock, container)
+    except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
+        clock.check()
+        raise CorruptVideoError(path, _reason(error)) from error
+
+
+def _survey(path: str, limits: Limits) -> _Survey:
+    """Look a file through; decodes one frame, or all where packets do not tell enough."""
+    clock = limits.clock(path)
+    with _opened(path, limits, clock) as file:
+        packets, first = file.look()
+        traits = file.traits(first)
+        turn = _turn(first)
+        unit = float(file.stream.time_base or 1)
+        rate = file.stream.average_rate or file.stream.guessed_rate
+        fps = float(rate) if rate and not _is_cover(file.stream) else _DEFAULT_FPS
+    timeline = packets.timeline()
+    if timeline and packets_are_frames(traits, packets, timeline):
+        times_N = timeline.pts_N * unit
+        agrees = decord_agrees(traits, timeline)
+        return _Survey(packets, timeline, times_N, fps, traits.size, turn, agrees)
+    times = _decode_times(path, limits, clock)
+    if timeline and times != timeline.pts_N.tolist():
+        timeline = None
+    if None in times:
+        times_N = np.arange(len(times), dtype=np.float64) / fps
+    else:  # packed B-frames come out in order, but with each other's times: hence the sort
+        times_N = np.sort(np.array(times, np.float64)) * unit
+    return _Survey(packets, timeline, times_N, fps, traits.size, turn, decord_agrees=False)
+
+
+def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
+    """Decode a whole file, one frame at a time, for the times of its frames."""
+    import av
+
+    times: list[int | None] = []
+    with _opened(path, limits, clock) as file:
+        try:
+            for frame in file.decode():
+                limits.check_size(path, frame.height, frame.width)
+                times.append(frame.pts)
+                limits.check_count(path, len(times))
+        except av.FFmpegError as error:
+            clock.check()
+            reason = f"decoding stops after {len(times)} frames: {_reason(error)}"
+            raise CorruptVideoError(path, reason) from error
+    return times
+
+
+def _read_with_decord(path: str, indices: Sequence[int], count: int) -> NDArray[np.uint8] | None:
+    """Frames from decord2; None where it fails, repeats frames, or counts another number."""
+    try:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)  # of its own FFmpeg, not of PyAV's
+        reader = decord.VideoReader(os.path.abspath(path), num_threads=1, fault_tol=_DECORD_FAULTS)
+        if len(reader) != count:
+            return None
+        frames: NDArray[np.uint8] = reader.get_batch(indices).asnumpy()
+        return frames
+    except Exception as error:  # it raises kinds of its own, which share no base but this
+        logger.debug("%s: decord2 gives way to PyAV: %s", path, error)
+        return None
+
+
+def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
+    """The first video stream; a cover picture only where there is nothing else."""
+    streams = sorted(container.streams.video, key=_is_cover)
+    if not streams:
+        raise CorruptVideoError(path, "no video stream")
+    if streams[0].codec_context is None:
+        raise CorruptVideoError(path, "no decoder for its video stream")
+    return streams[0]
+
+
+def _is_cover(stream: "VideoStream") -> bool:
+    """Whether a stream is the cover picture of a music file."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _decoder_options(limits: Limits) -> dict[str, str]:
+    """FFmpeg's own limit on size; looser, for it counts padding too. The exact one is ours."""
+    return {"max_pixels": str(2 * limits.max_pixels + 2**16)}
+
+
+def _turn(frame: "VideoFrame") -> Turn:
+    """What makes a frame upright."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    return Turn() if matrix is None else Turn.from_matrix(np.frombuffer(matrix, np.int32).tolist())
+
+
+def _reason(error: BaseException) -> str:
+    """What a library says is wrong."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

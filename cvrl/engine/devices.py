@@ -1,0 +1,33 @@
+"""Devices, processes and precision, through accelerate."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+
+from cvrl.config import TrainConfig
+from cvrl.utils.errors import UserError
+
+PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def build_accelerator(train: TrainConfig) -> Accelerator:
+    """The accelerator of a run: a GPU where there is one, all ranks of ``torchrun``, else the CPU.
+
+    Args:
+        train: precision and accumulation.
+
+    Raises:
+        UserError: fp16 without a GPU.
+    """
+    has_gpu = torch.cuda.is_available()
+    if train.precision == "fp16" and not has_gpu:
+        raise UserError("train.precision = fp16", "needs a GPU", "use train.precision=bf16 or fp32")
+    AcceleratorState._reset_state()  # one process may train several configs, one after the other
+    return Accelerator(
+        mixed_precision=PRECISION[train.precision],
+        gradient_accumulation_steps=train.accumulate,
+        cpu=not has_gpu,
+        # buffers are made equal by what fills them: synchronised batch norm, gathered queues
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )

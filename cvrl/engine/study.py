@@ -1,0 +1,205 @@
+"""A study: one config trained in several variants and seeds, each scored, all in one table.
+
+A study is a YAML file::
+
+    name: ucf101_4
+    config: ../ucf101_4/cvrl.yaml
+    seeds: [0, 1, 2]
+    protocols: [knn, linear]
+    arms:
+      decreasing interval: []
+      uniform interval: [views.prior=uniform]
+
+Every variant is the config with its overrides and nothing else changed, so the arms differ in what
+they say and not in budget. A study that is stopped goes on where it was: finished runs are kept,
+and a run that was cut goes on from its checkpoint.
+"""
+
+import json
+import multiprocessing
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from cvrl.config import Config, load_config
+from cvrl.engine import build
+from cvrl.engine.trainer import train
+from cvrl.evaluation.card import read_result
+from cvrl.evaluation.parts import Parts
+from cvrl.evaluation.protocol import Options, Protocol, evaluate
+from cvrl.pretrained import load_encoder
+from cvrl.utils.errors import UserError
+from cvrl.utils.io import atomic_path
+from cvrl.utils.log import track
+
+KEYS = {"name", "config", "seeds", "protocols", "arms", "clips_per_video", "k"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        name: of the study.
+        config: the YAML file every arm starts from.
+        seeds: of the runs of each arm.
+        protocols: how each run is scored.
+        arms: overrides by name.
+        clips_per_video: test clips of each video.
+        k: neighbours that vote.
+    """
+
+    name: str
+    config: Path
+    seeds: tuple[int, ...]
+    protocols: tuple[Protocol, ...]
+    arms: Mapping[str, Sequence[str]]
+    clips_per_video: int = 5
+    k: int = 20
+
+
+def load_study(path: str | PathLike[str]) -> Study:
+    """Read a study.
+
+    Raises:
+        UserError: no such file, or keys that a study does not have.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(path, "no such file", "see the files in configs/studies/")
+    content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[assignment]
+    unknown = sorted(content.keys() - KEYS)
+    if unknown or not {"name", "config", "arms"} <= content.keys():
+        found = f"unknown key {unknown[0]}" if unknown else "needs name, config and arms"
+        raise UserError(path, found, f"a study has {', '.join(sorted(KEYS))}")
+    return Study(
+        name=content["name"],
+        config=file.parent / content["config"],
+        seeds=tuple(content.get("seeds", (0,))),
+        protocols=tuple(content.get("protocols", ("knn",))),
+        arms=content["arms"],
+        clips_per_video=content.get("clips_per_video", 5),
+        k=content.get("k", 20),
+    )
+
+
+def run_study(
+    study: Study, output: str | PathLike[str], overrides: Sequence[str] = (), *, jobs: int = 1
+) -> str:
+    """Train and score what is not done yet, and write ``results.json`` and ``table.md``.
+
+    Args:
+        study: what is compared.
+        output: folder of the study; a run is ``output/<arm>/seed<n>``.
+        overrides: of every arm, such as where the data is.
+        jobs: runs at a time; give each one its share of the cores with ``train.threads``.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        UserError: what a run would raise.
+    """
+    folder = Path(output)
+    runs = {
+        (arm, seed): load_config(
+            study.config,
+            [*overrides, *own, f"seed={seed}", f"output={folder / _slug(arm) / f'seed{seed}'}"],
+        )
+        for seed in study.seeds
+        for arm, own in study.arms.items()
+    }
+    for config in runs.values():
+        build.build_data(config)  # a wrong path should not show after an hour
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(_run, config, study) for config in runs.values()]
+        for done in track(as_completed(waiting), len(waiting), study.name, unit="runs"):
+            done.result()
+    records = list(_records(runs, study.protocols))
+    table = tabulate(records, list(study.arms), study.protocols)
+    with atomic_path(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(records, indent=1) + "\n")
+    with atomic_path(folder / "table.md") as temporary:
+        temporary.write_text(table)
+    return table
+
+
+def tabulate(
+    records: Sequence[Mapping[str, Any]], arms: Sequence[str], protocols: Sequence[str]
+) -> str:
+    """A Markdown table of top-1 in percent: mean over the seeds, and the lowest to the highest.
+
+    The untrained row is over all arms' networks of the same architecture and seeds.
+
+    Example:
+        >>> records = [
+        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "trained", "top1": 0.5},
+        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "untrained", "top1": 0.25},
+        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "chance", "top1": 0.25},
+        ... ]
+        >>> print(tabulate(records, ["a"], ["knn"]))
+        | | knn top-1 % |
+        |---|---|
+        | a | 50.0 (50.0 to 50.0) |
+        | untrained | 25.0 (25.0 to 25.0) |
+        | chance | 25.0 |
+        <BLANKLINE>
+    """
+    lines = ["| | " + " | ".join(f"{protocol} top-1 %" for protocol in protocols) + " |"]
+    lines.append("|---" * (len(protocols) + 1) + "|")
+    named = [(arm, arm, "trained") for arm in arms]
+    for title, arm, row in [
+        *named,
+        ("untrained", arms[0], "untrained"),
+        ("chance", arms[0], "chance"),
+    ]:
+        cells = []
+        for protocol in protocols:
+            top1 = [
+                100 * record["top1"]
+                for record in records
+                if (record["arm"], record["protocol"], record["row"]) == (arm, protocol, row)
+            ]
+            spread = f" ({min(top1):.1f} to {max(top1):.1f})" if row != "chance" else ""
+            cells.append(f"{statistics.mean(top1):.1f}{spread}")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _run(config: Config, study: Study) -> None:
+    """One run, in a process of its own: train, score, leave the results in its folder."""
+    folder = train(config)
+    missing = [p for p in study.protocols if not (folder / "eval" / f"{p}.json").exists()]
+    if not missing:
+        return
+    data = build.build_data(config)
+    if data.watch is None:
+        raise UserError(config.data.train, "has no test part", "set data.test or data.split_column")
+    held = f"{config.data.hold_out:g} held out of " if config.data.hold_out else ""
+    parts = Parts(data.watch, data.train, f"{held}{data.watch.source}", data.train.source)
+    options = Options(clips_per_video=study.clips_per_video, k=study.k, seed=config.seed)
+    reader = build.build_reader(config)
+    for result in evaluate(load_encoder(folder), parts, missing, options, reader=reader):
+        result.write(folder / "eval")
+
+
+def _records(
+    runs: Mapping[tuple[str, int], Config], protocols: Sequence[Protocol]
+) -> Iterator[dict[str, Any]]:
+    for (arm, seed), config in runs.items():
+        for protocol in protocols:
+            result = read_result(config.run_folder / "eval" / f"{protocol}.json")
+            for row in result.rows:
+                facts = {"arm": arm, "seed": seed, "protocol": protocol, "row": row.name}
+                yield facts | row.scores
+
+
+def _slug(arm: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in arm.lower())

@@ -1,0 +1,335 @@
+"""THE loop. Pre-training, linear probes and fine-tuning are tasks handed to it.
+
+A step is: ``losses = task(batch)``, backward, clip, optimiser step, ``task.after_step(step)``. The
+loop knows nothing of the method. Everything random is a function of the seed and the step, so a run
+that is stopped at any moment and started again goes on to the same weights, bit for bit on a CPU.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from cvrl.config import Config
+from cvrl.data.dataset import Batch
+from cvrl.data.loader import default_workers, train_loader
+from cvrl.data.sampler import VisitSampler
+from cvrl.engine import build
+from cvrl.engine.checkpoint import State, load_checkpoint, save_checkpoint
+from cvrl.engine.devices import build_accelerator
+from cvrl.engine.monitor import KnnMonitor
+from cvrl.engine.quarantine import Quarantine
+from cvrl.engine.clock import Clock
+from cvrl.engine.resume import find_checkpoint, start_folder
+from cvrl.engine.signals import StopRequest
+from cvrl.evaluation.diagnose import effective_rank, embedding_std
+from cvrl.models.batchnorm import convert_sync_batchnorm
+from cvrl.pretrained import MODEL_FILE, save_model
+from cvrl.transforms import recipes
+from cvrl.utils import dist
+from cvrl.utils.errors import UserError
+from cvrl.utils.log import MetricLog, TrainProgress, set_up_logging
+from cvrl.utils.seed import integer_seed
+
+logger = logging.getLogger("cvrl")
+
+
+def train(config: Config) -> Path:
+    """Train as a config says, or go on with the run that its folder holds.
+
+    Args:
+        config: the run. Its folder receives ``config.yaml``, ``env.txt``, ``metrics.jsonl``,
+            ``checkpoints/``, ``model.safetensors`` and, if files were bad, ``quarantine.csv``.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: the config, the data or a checkpoint cannot be used, the loss is not finite, or
+            too many files are bad.
+    """
+    trainer = Trainer(config)
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    return trainer.folder
+
+
+class Trainer:
+    """A run: what :func:`train` builds from the config, and its loop.
+
+    Attributes:
+        step: optimiser steps done.
+        task: the method with its encoder.
+        folder: where the run writes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        if config.train.threads is not None:
+            torch.set_num_threads(config.train.threads)
+        self.config = config
+        self.accelerator = build_accelerator(config.train)
+        self.is_main = self.accelerator.is_main_process
+        set_up_logging(main=self.is_main)
+        self.folder = config.run_folder
+        self.data = build.build_data(config)
+        self.schedule = build.build_schedule(config, len(self.data.train))
+        self.views = build.build_views(config)
+        self.recipe = build.build_recipe(config)
+        self.rest = self.recipe.split()[1]  # what the device does where data.augment_on says so
+        self.reader = build.build_reader(config)
+        self.task = build.build_task(config, self.data, self.schedule, self.views)
+        if config.train.sync_bn and dist.is_distributed():
+            self.task = convert_sync_batchnorm(self.task)
+        if config.train.channels_last:
+            self.task.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if config.train.compile:
+            self.task.encoder.compile()
+        self.model, self.optimizer = self.accelerator.prepare(
+            self.task, build.build_run_optimizer(config, self.task, self.schedule)
+        )
+        self.quarantine = Quarantine(
+            self.folder, len(self.data.train), config.data.max_bad_fraction, writes=self.is_main
+        )
+        self.step = 0
+        self.clock = Clock(clips_per_step=config.train.batch_size * self.views.clips)
+
+    def fit(self, stop: StopRequest) -> None:
+        """Run the steps that are left, watching, logging and saving on the way."""
+        self._begin()
+        self.clock.start(self.step)
+        log = MetricLog(
+            self.folder,
+            first_step=self.step,
+            tensorboard=self.config.log.tensorboard,
+            enabled=self.is_main,
+        )
+        progress = TrainProgress(self.schedule.total_steps, self.step, enabled=self.is_main)
+        monitor = self._monitor() if self.is_main else None
+        try:
+            for micro_batches in self._batches():
+                losses = self.train_step(micro_batches)
+                self.step += 1
+                stopping = self._is_asked_to_stop(stop)
+                self._log(losses, log, progress)
+                if self._is_watch_due() and monitor is not None:
+                    with self.clock.paused():
+                        scores = monitor(self.task.encoder)
+                    log.write(step=self.step, epoch=self._epoch, **scores)
+                if stopping or self.step % self.config.checkpoint.every_steps == 0:
+                    self._save()
+                if stopping:
+                    logger.info("stopped at step %d; the same command goes on", self.step)
+                    return
+            self._save()
+        finally:
+            progress.close()
+            log.close()
+
+    def train_step(self, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """One optimiser step over the parts of a batch.
+
+        Args:
+            micro_batches: ``train.accumulate`` parts of this rank's share of the batch.
+
+        Returns:
+            The task's losses, averaged over the parts; ``loss`` also over the ranks.
+        """
+        # dropout and the like: a function of the step, whatever was drawn before
+        torch.manual_seed(integer_seed(self.config.seed, self.step, dist.rank()))
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(self.schedule.lr_at[self.step])
+        parts = []
+        self.model.train()
+        for batch in micro_batches:
+            batch = batch.to(self.accelerator.device, non_blocking=True).augmented(self.rest)
+            with self.accelerator.accumulate(self.model):
+                losses = self._losses(batch)
+                self.accelerator.backward(losses["loss"])
+                if self.accelerator.sync_gradients and self.config.optim.clip_norm is not None:
+                    self.accelerator.clip_grad_norm_(
+                        self.model.parameters(), self.config.optim.clip_norm
+                    )
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            parts.append({name: value.detach() for name, value in losses.items()})
+        self.task.after_step(self.step)
+        losses = {name: _join([part[name] for part in parts]) for name in parts[0]}
+        return losses | {"loss": dist.average(losses["loss"])}
+
+    def _batches(self) -> Iterator[list[Batch]]:
+        """This rank's share of each step's batch, in ``train.accumulate`` parts."""
+        config = self.config
+        sampler = VisitSampler(
+            videos=len(self.data.train),
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            first_step=self.step,
+            last_step=self.schedule.total_steps,
+            accumulate=config.train.accumulate,
+            rank=dist.rank(),
+            world_size=dist.world_size(),
+        )
+        batches = iter(
+            train_loader(
+                build.build_dataset(config, self.data, self.views),
+                sampler,
+                workers=self._workers,
+                pin_memory=self.accelerator.device.type == "cuda",
+            )
+        )
+        while True:
+            with self.clock.waiting():
+                micro_batches = list(islice(batches, config.train.accumulate))
+            if not micro_batches:
+                return
+            for batch in micro_batches:
+                self.quarantine.add(batch.bad)
+            yield micro_batches
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's losses, or the end of the run where they are no numbers."""
+        try:
+            losses: dict[str, Tensor] = self.model(batch)
+        except FloatingPointError as error:
+            raise self._diverged(str(error)) from error
+        if not bool(torch.isfinite(losses["loss"])):
+            raise self._diverged(f"the loss is {float(losses['loss'])}")
+        return losses
+
+    def _diverged(self, reason: str) -> UserError:
+        return UserError(
+            f"step {self.step}",
+            f"{reason}; the last checkpoint is whole",
+            "lower optim.lr, set optim.clip_norm=1.0, or use train.precision=fp32",
+        )
+
+    def _is_asked_to_stop(self, stop: StopRequest) -> bool:
+        """Whether any rank was: ranks may be told at different steps, and stop at the same one."""
+        asked = torch.tensor(float(stop.requested), device=self.accelerator.device)
+        return bool(dist.average(asked) > 0)
+
+    def _begin(self) -> None:
+        """Take up the run the folder holds, or start it."""
+        checkpoint = find_checkpoint(self.config, self.folder)
+        if checkpoint is None:
+            if self.is_main:
+                start_folder(self.config, self.folder)
+        else:
+            self._restore(load_checkpoint(checkpoint), checkpoint)
+            logger.info("going on from %s", checkpoint)
+        dist.barrier()
+
+    def _save(self) -> None:
+        """Write the checkpoint of this step and the encoder, from the first rank."""
+        if self.is_main:
+            scaler = self.accelerator.scaler
+            state: State = {
+                "step": self.step,
+                "task": self.task.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+            }
+            folder = self.folder / "checkpoints"
+            save_checkpoint(folder, self.step, state, keep=self.config.checkpoint.keep)
+            save_model(
+                self.folder / MODEL_FILE,
+                self.task.encoder,
+                clip=self.views.spec,
+                size=self.config.clip.size,
+                normalise=self.recipe.normalised,
+                projector=self.task.projector,
+            )
+        dist.barrier()
+
+    def _restore(self, state: State, source: Path) -> None:
+        try:
+            self.task.load_state_dict(state["task"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                source, f"is of another network ({error})", "give the config it was trained with"
+            ) from error
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step = state["step"]
+
+    def _log(self, losses: dict[str, Tensor], log: MetricLog, progress: TrainProgress) -> None:
+        """Every few steps: losses, speed, and whether the embedding is collapsing."""
+        every = self.config.log.every_steps
+        if self.step % every and self.step != self.schedule.total_steps:
+            return
+        values = {name: float(value) for name, value in losses.items() if value.ndim == 0}
+        if "embedding_ND" in losses:
+            values["embedding_std"] = embedding_std(losses["embedding_ND"])
+            values["effective_rank"] = effective_rank(losses["embedding_ND"])
+        speed = self.clock.lap(self.step)
+        memory = _memory_in_use(self.accelerator.device)
+        lr = float(self.schedule.lr_at[self.step - 1])
+        log.write(
+            step=self.step,
+            epoch=self._epoch,
+            **values,
+            lr=lr,
+            clips_per_s=speed.clips_per_second,
+            data_wait=speed.data_wait,
+            memory_gb=memory,
+            bad_videos=self.quarantine.count,
+        )
+        progress.show(
+            self.step,
+            {
+                "epoch": f"{self._epoch:.1f}",
+                "loss": f"{values['loss']:.3f}",
+                "lr": f"{lr:.2g}",
+                "clips/s": f"{speed.clips_per_second:.0f}",
+                "wait": f"{speed.data_wait:.0%}",
+                "GB": f"{memory:.1f}",
+            }
+            | ({"bad": str(self.quarantine.count)} if self.quarantine.count else {}),
+        )
+
+    def _monitor(self) -> KnnMonitor | None:
+        config = self.config
+        if config.eval.every_epochs == 0 or self.data.watch is None:
+            return None
+        return KnnMonitor(
+            train=self.data.train,
+            watch=self.data.watch,
+            spec=self.views.spec,
+            transform=recipes.evaluation(config.clip.size, normalise=self.recipe.normalised),
+            options=config.eval,
+            reader=self.reader,
+            workers=self._workers,
+            seed=config.seed,
+        )
+
+    def _is_watch_due(self) -> bool:
+        every = self.config.eval.every_epochs * self.schedule.steps_per_epoch
+        return self.step == self.schedule.total_steps or (every > 0 and self.step % every == 0)
+
+    @property
+    def _epoch(self) -> float:
+        return self.step / self.schedule.steps_per_epoch
+
+    @property
+    def _workers(self) -> int:
+        workers = self.config.data.workers
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return default_workers(ranks_here) if workers is None else workers
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """Mean of scalars, rows of the rest."""
+    return torch.stack(parts).mean() if parts[0].ndim == 0 else torch.cat(parts)
+
+
+def _memory_in_use(device: torch.device) -> float:
+    """Gigabytes this process holds on the device, or in main memory on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return float(psutil.Process().memory_info().rss) / 1e9

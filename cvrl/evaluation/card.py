@@ -1,0 +1,223 @@
+"""The protocol card: what a number means, kept with the number."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cvrl import __version__
+from cvrl.utils.io import atomic_path
+
+SCORE_TITLES = {
+    "top1": "top-1 %",
+    "top5": "top-5 %",
+    "mean_class": "mean class %",
+    "r1": "R@1 %",
+    "r5": "R@5 %",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolCard:
+    """Everything that changes what a score means.
+
+    Attributes:
+        protocol: knn, linear or instance.
+        test: where the scored videos came from.
+        train: where the labelled ones came from; None where none are needed.
+        n_classes: classes of the data set; None where labels are not used.
+        n_listed: videos in the test list.
+        n_scored: videos scored; always equal to ``n_listed``.
+        n_train: videos of the training part.
+        group_check: whether the parts share a source group, in words.
+        clips_per_video: clips spread over each video; labels are predicted from their mean feature.
+        crops_per_clip: spatial crops; the evaluation transform takes the centre.
+        clip_frames: frames a clip.
+        clip_stride: frames of the video from one clip frame to the next.
+        short_video: loop or repeat.
+        size: height and width of a clip in pixels.
+        stage: of the encoder.
+        settings: of the protocol: k and temperature, or scaling and l2 grid.
+        seed: of the untrained weights and of the folds.
+        encoder: what ``build_encoder`` takes.
+        weights_sha256: of the trained weights, see
+            :func:`cvrl.evaluation.untrained.weights_sha256`.
+        untrained: how the untrained row was made.
+        notes: what else a reader should know.
+        cvrl_version: that made the number.
+    """
+
+    protocol: str
+    test: str
+    train: str | None
+    n_classes: int | None
+    n_listed: int
+    n_scored: int
+    n_train: int
+    group_check: str
+    clips_per_video: int
+    clip_frames: int
+    clip_stride: int
+    short_video: str
+    size: int
+    stage: str
+    settings: dict[str, Any]
+    seed: int
+    encoder: dict[str, Any]
+    weights_sha256: str
+    untrained: str
+    crops_per_clip: int = 1
+    notes: list[str] = field(default_factory=list)
+    cvrl_version: str = __version__
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a result.
+
+    Attributes:
+        name: trained, untrained or chance.
+        scores: shares in [0, 1] by name; None where the protocol does not define it.
+        details: what else was measured: monitors of the features, the chosen l2.
+    """
+
+    name: str
+    scores: dict[str, float | None]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The rows of one protocol with the card that says what they mean.
+
+    Example:
+        >>> result = Result(example_card(), [Row("trained", {"top1": 0.5})])
+        >>> result.row("trained").scores["top1"]
+        0.5
+    """
+
+    card: ProtocolCard
+    rows: list[Row]
+
+    def row(self, name: str) -> Row:
+        """Return the row of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def write(self, folder: str | PathLike[str]) -> Path:
+        """Write ``<protocol>.json`` into a folder, whole or not at all.
+
+        Returns:
+            The file.
+        """
+        path = Path(folder) / f"{self.card.protocol}.json"
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
+        return path
+
+
+def read_result(path: str | PathLike[str]) -> Result:
+    """Read what :meth:`Result.write` wrote.
+
+    Example:
+        >>> import tempfile
+        >>> result = Result(example_card(), [Row("chance", {"top1": 0.25})])
+        >>> read_result(result.write(tempfile.mkdtemp())) == result
+        True
+    """
+    data = json.loads(Path(path).read_text("utf-8"))
+    return Result(ProtocolCard(**data["card"]), [Row(**row) for row in data["rows"]])
+
+
+def render(result: Result) -> RenderableType:
+    """Lay a result out for a terminal: the scores, then the card.
+
+    Args:
+        result: of one protocol.
+
+    Returns:
+        Something for ``rich.console.Console.print``.
+    """
+    table = Table(
+        title=f"{result.card.protocol} on {result.card.n_scored} videos", title_justify="left"
+    )
+    table.add_column("")
+    names = list(result.row("chance").scores)
+    for name in names:
+        table.add_column(SCORE_TITLES.get(name, name), justify="right")
+    monitors = [m for m in ("embedding_std", "effective_rank") if m in result.rows[0].details]
+    for name in monitors:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in result.rows:
+        scores = [_percent(row.scores.get(name)) for name in names]
+        table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
+    return Group(table, Text("\n".join(card_lines(result.card))))
+
+
+def card_lines(card: ProtocolCard) -> list[str]:
+    """Put a card in a few lines of plain words.
+
+    Example:
+        >>> card_lines(example_card())[0]
+        'test    videos/test: 8 listed, 8 scored, 2 classes'
+    """
+    classes = "" if card.n_classes is None else f", {card.n_classes} classes"
+    settings = ", ".join(f"{key} {value}" for key, value in card.settings.items())
+    lines = [f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{classes}"]
+    if card.train is not None:
+        lines.append(f"train   {card.train}: {card.n_train} videos")
+    lines += [
+        f"groups  {card.group_check}",
+        f"views   {card.clips_per_video} clips x {card.crops_per_clip} centre crop, "
+        f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
+        f"short videos {card.short_video}, stage {card.stage}",
+        f"how     {settings}{', ' if settings else ''}seed {card.seed}",
+        f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
+        f"untrained: {card.untrained}",
+    ]
+    return lines + [f"note: {note}" for note in card.notes]
+
+
+def example_card() -> ProtocolCard:
+    """Return a small card, for examples and tests."""
+    return ProtocolCard(
+        protocol="knn",
+        test="videos/test",
+        train="videos/train",
+        n_classes=2,
+        n_listed=8,
+        n_scored=8,
+        n_train=12,
+        group_check="disjoint: 3 train and 2 test groups, no file in both",
+        clips_per_video=2,
+        clip_frames=8,
+        clip_stride=4,
+        short_video="loop",
+        size=64,
+        stage="pooled",
+        settings={"k": 20, "temperature": 0.07},
+        seed=0,
+        encoder={"name": "r3d_small"},
+        weights_sha256="0" * 64,
+        untrained="same architecture, random weights of seed 0",
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,169 @@
+"""All clips of a list as a stream of small pieces, so that no video need fit into memory.
+
+Shape suffixes: N clips of a piece, C channels, T frames, H, W.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from cvrl.data.clips import ClipSpec, Ints, clip_indices, spread_starts, timeline
+from cvrl.data.dataset import VideoReader, read_clips
+from cvrl.data.manifest import Manifest
+from cvrl.utils.errors import CorruptVideoError, UserError
+
+CLIPS_A_PIECE = 8
+READER = VideoReader()
+
+
+@dataclass(frozen=True)
+class ClipChoice:
+    """Which clips of a video are taken: a number of them spread over it, or one every so often.
+
+    Attributes:
+        clips: clips spread evenly over each video, the last one reaching its end.
+        every: seconds from the start of one clip to the next, in place of ``clips``.
+
+    Raises:
+        UserError: both, neither, or a number out of range.
+
+    Example:
+        >>> spec = ClipSpec(frames=4, stride=1)
+        >>> ClipChoice(clips=3).starts(length=10, rate=25.0, spec=spec).tolist()
+        [0, 3, 6]
+        >>> ClipChoice(every=0.08).starts(length=10, rate=25.0, spec=spec).tolist()
+        [0, 2, 4, 6]
+    """
+
+    clips: int | None = None
+    every: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.clips is None) == (self.every is None):
+            raise UserError("--clips and --every", "exactly one is needed", "give one of the two")
+        if self.clips is not None and self.clips < 1:
+            raise UserError(f"--clips {self.clips}", "must be 1 or more", "1 takes the middle clip")
+        if self.every is not None and not 0 < self.every < float("inf"):
+            raise UserError(f"--every {self.every}", "must be above 0", "it is in seconds")
+
+    def starts(self, length: int, rate: float, spec: ClipSpec) -> Ints:
+        """First tick of each clip in a video.
+
+        Args:
+            length: ticks in the video.
+            rate: ticks a second.
+            spec: the shape of a clip.
+
+        Returns:
+            Ascending ticks, one or more.
+        """
+        if self.clips is not None:
+            return spread_starts(length, spec, self.clips)
+        step = max(1, round((self.every or 0.0) * rate))
+        return np.arange(0, spec.start_count(length), step, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some clips of one video in order, or the news that it cannot be decoded.
+
+    Attributes:
+        row: of the video in the list.
+        clips_NCTHW: preprocessed clips; empty where the video is bad.
+        start_N: start of each clip, in seconds of the video.
+        end_N: end of each clip's last frame, in seconds.
+        last: whether the video ends here.
+        bad: why the video cannot be used; earlier pieces of it are void.
+    """
+
+    row: int
+    clips_NCTHW: Tensor
+    start_N: Tensor
+    end_N: Tensor
+    last: bool
+    bad: str | None = None
+
+
+class ClipStream(IterableDataset[Piece]):
+    """The clips of some rows of a list. Workers take the rows in turn.
+
+    Args:
+        manifest: the videos.
+        rows: which of them, in the order they are wanted.
+        spec: the shape of a clip.
+        choice: which clips.
+        transform: ``transform(clips_NCTHW_uint8)`` gives float clips of one size.
+        reader: how files are opened.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows: Sequence[int],
+        spec: ClipSpec,
+        choice: ClipChoice,
+        transform: Callable[[Tensor], Tensor],
+        *,
+        reader: VideoReader = READER,
+    ) -> None:
+        super().__init__()
+        self.manifest = manifest
+        self.rows = rows
+        self.spec = spec
+        self.choice = choice
+        self.transform = transform
+        self.reader = reader
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the pieces of this worker's videos, each video whole before the next."""
+        worker = get_worker_info()
+        mine = self.rows if worker is None else self.rows[worker.id :: worker.num_workers]
+        for row in mine:
+            try:
+                yield from self._pieces(row)
+            except CorruptVideoError as error:
+                none = torch.empty(0)
+                yield Piece(row, none, none, none, last=True, bad=error.reason)
+
+    def _pieces(self, row: int) -> Iterator[Piece]:
+        with self.reader.open(self.manifest.path(row)) as video:
+            shown_L = timeline(video.times, self.spec.fps)
+            length = len(shown_L)
+            starts = self.choice.starts(length, self.spec.fps or video.fps, self.spec)
+            for first in range(0, len(starts), CLIPS_A_PIECE):
+                start_N = starts[first : first + CLIPS_A_PIECE]
+                ticks_NT = np.stack([clip_indices(int(s), self.spec, length) for s in start_N])
+                end_N = np.minimum(start_N + self.spec.span, length) - 1
+                yield Piece(
+                    row,
+                    self.transform(read_clips(video, shown_L[ticks_NT])),
+                    torch.from_numpy(video.times[shown_L[start_N]]),
+                    torch.from_numpy(video.times[shown_L[end_N]] + 1 / video.fps),
+                    last=first + CLIPS_A_PIECE >= len(starts),
+                )
+
+
+def stream_loader(stream: ClipStream, workers: int) -> DataLoader[Piece]:
+    """Decode a stream in worker processes while the model computes.
+
+    Args:
+        stream: the clips.
+        workers: processes; 0 decodes in this one.
+
+    Returns:
+        A loader of single pieces: those of one video come in order, videos may interleave.
+    """
+    return DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_one_thread if workers else None,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,285 @@
+"""Features of whole data sets: deterministic clips in, one vector a clip out.
+
+Shape suffixes: V videos, N clips of all videos, M clips of a batch, D dims; C, T, H, W of a clip.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cvrl.data.dataset import EvalDataset
+from cvrl.data.loader import eval_loader
+from cvrl.models.backbones import Encoder
+from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.utils.log import track
+
+Stage = Literal["res2", "res3", "res4", "res5", "pooled", "projected"]
+STAGES: tuple[Stage, ...] = ("res2", "res3", "res4", "res5", "pooled", "projected")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a data set, clip by clip, in the order of its list.
+
+    Attributes:
+        vectors_ND: one float32 vector a clip, on the CPU.
+        index_N: row of the clip's video in the list.
+        start_N: when the clip starts, in seconds of its video.
+        end_N: when its last frame ends, in seconds.
+        n_listed: videos in the list.
+    """
+
+    vectors_ND: Tensor
+    index_N: Tensor
+    start_N: Tensor
+    end_N: Tensor
+    n_listed: int
+
+    @property
+    def n_scored(self) -> int:
+        """Videos that have features: all listed ones, or :func:`extract_features` raises."""
+        return len(set(self.index_N.tolist()))
+
+
+def extract_features(
+    encoder: nn.Module,
+    dataset: EvalDataset,
+    *,
+    batch_videos: int = 8,
+    workers: int = 0,
+    projector: nn.Module | None = None,
+    stage: Stage = "pooled",
+    device: torch.device | None = None,
+    description: str = "features",
+) -> Features:
+    """Encode the clips of every video of a list; see :func:`extract_together`.
+
+    Args:
+        encoder: maps clips (M, C, T, H, W) to (M, D); ``stage`` other than pooled and projected
+            needs its method ``stages``.
+        dataset: the clips.
+        batch_videos: videos encoded at a time.
+        workers: loader processes; 0 decodes in this one.
+        projector: the head, for stage projected.
+        stage: what to take from the encoder.
+        device: where to compute; where the encoder is when left out.
+        description: the words on the progress bar.
+
+    Raises:
+        CorruptVideoError: a video cannot be decoded. None is ever left out.
+        UserError: the encoder has no such stage.
+
+    Example:
+        >>> from cvrl.data.clips import ClipSpec
+        >>> from cvrl.data.manifest import make_manifest
+        >>> videos = make_manifest({"path": ["a.mp4"]}, root="/")
+        >>> nothing = torch.nn.Identity()
+        >>> extract_features(nothing, EvalDataset(videos, ClipSpec(8, 4), 2, nothing))
+        Traceback (most recent call last):
+        cvrl.utils.errors.CorruptVideoError: /a.mp4: no such file
+    """
+    return extract_together(
+        [encoder],
+        dataset,
+        batch_videos=batch_videos,
+        workers=workers,
+        projectors=[projector],
+        stage=stage,
+        device=device,
+        description=description,
+    )[0]
+
+
+def extract_together(
+    encoders: Sequence[nn.Module],
+    dataset: EvalDataset,
+    *,
+    batch_videos: int = 8,
+    workers: int = 0,
+    projectors: Sequence[nn.Module | None] | None = None,
+    stage: Stage = "pooled",
+    device: torch.device | None = None,
+    description: str = "features",
+) -> list[Features]:
+    """Encode a list with several encoders while decoding it once.
+
+    The encoders work in evaluation mode and without gradient, and get their modes back. No random
+    generator is touched, so a run that evaluates while it trains goes on as one that does not.
+
+    Args:
+        encoders: as for :func:`extract_features`.
+        dataset: the clips.
+        batch_videos: videos encoded at a time.
+        workers: loader processes; 0 decodes in this one.
+        projectors: the head of each encoder, for stage projected.
+        stage: what to take from the encoders.
+        device: where to compute; where the first encoder is when left out.
+        description: the words on the progress bar.
+
+    Returns:
+        One :class:`Features` an encoder.
+
+    Raises:
+        CorruptVideoError: a video cannot be decoded.
+        UserError: an encoder has no such stage, or the list is empty.
+    """
+    if len(dataset) == 0:
+        raise UserError("the list of videos", "is empty", "check the list and its split column")
+    heads = list(projectors) if projectors is not None else [None] * len(encoders)
+    modules = [m for m in [*encoders, *heads] if m is not None]
+    where = device or module_device(encoders[0])
+    vectors: list[list[Tensor]] = [[] for _ in encoders]
+    index, start, end = [], [], []
+    with evaluating(*modules), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        loader = eval_loader(dataset, batch_videos=batch_videos, workers=workers)
+        for batch in track(loader, len(loader), description, unit="batches"):
+            clips_MCTHW = batch.clips_MCTHW.to(where)
+            for parts, encoder, head in zip(vectors, encoders, heads, strict=True):
+                parts.append(encode(encoder, clips_MCTHW, stage, head).cpu())
+            index.append(batch.index_M)
+            start.append(batch.start_M)
+            end.append(batch.end_M)
+    index_N, start_N, end_N = torch.cat(index), torch.cat(start), torch.cat(end)
+    features = [
+        Features(torch.cat(parts), index_N, start_N, end_N, len(dataset)) for parts in vectors
+    ]
+    for one in features:
+        _check_complete(one, dataset)
+    return features
+
+
+def encode(
+    encoder: nn.Module,
+    clips_MCTHW: Tensor,
+    stage: Stage = "pooled",
+    projector: nn.Module | None = None,
+) -> Tensor:
+    """Encode clips up to a stage; maps are averaged over time and space.
+
+    Args:
+        encoder: maps clips to (M, D); has ``stages(clips)`` for the inner ones.
+        clips_MCTHW: preprocessed clips.
+        stage: res2 to res5, pooled, or projected (the pooled feature through the head).
+        projector: the head.
+
+    Returns:
+        Float32 vectors of shape (M, D).
+
+    Raises:
+        UserError: no such stage, or no projection head.
+
+    Example:
+        >>> encode(torch.nn.Flatten(), torch.zeros(2, 3, 4, 5, 5)).shape
+        torch.Size([2, 300])
+    """
+    if stage == "projected":
+        if projector is None:
+            raise UserError("stage projected", "the model has no projection head", "use pooled")
+        return _vectors(projector(encoder(clips_MCTHW)))
+    if stage == "pooled":
+        return _vectors(encoder(clips_MCTHW))
+    stages = encoder.stages(clips_MCTHW) if isinstance(encoder, Encoder) else {}
+    if stage not in stages:
+        have = ", ".join([*stages, "projected"] if stages else ["pooled", "projected"])
+        raise UserError(f"stage {stage}", "the encoder has no such stage", f"use one of {have}")
+    return _vectors(stages[stage])
+
+
+def mean_over_clips(features: Features) -> Tensor:
+    """Average the clips of each video.
+
+    Args:
+        features: of any number of clips a video.
+
+    Returns:
+        One vector a video in the order of the list, shape (V, D).
+
+    Example:
+        >>> vectors, video = torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1])
+        >>> clips = Features(vectors, video, torch.zeros(3), torch.zeros(3), n_listed=2)
+        >>> mean_over_clips(clips).tolist()
+        [[1.0], [5.0]]
+    """
+    sum_VD = features.vectors_ND.new_zeros(features.n_listed, features.vectors_ND.shape[1])
+    sum_VD.index_add_(0, features.index_N, features.vectors_ND)
+    return sum_VD / features.index_N.bincount(minlength=features.n_listed)[:, None]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; then every submodule gets back the mode that it had.
+
+    Args:
+        modules: what to switch.
+
+    Example:
+        >>> layer = torch.nn.Dropout()
+        >>> with evaluating(layer):
+        ...     layer.training
+        False
+        >>> layer.training
+        True
+    """
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+def transform_of(encoder: Encoder) -> Callable[[Tensor], Tensor]:
+    """Give the evaluation transform of an encoder that was loaded with one.
+
+    Raises:
+        UserError: it has none, as one fresh from ``build_encoder``.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> transform_of(build_encoder("r3d_small"))
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: the encoder: has no evaluation transform; use load_encoder
+    """
+    if encoder.preprocess is None or encoder.clip is None:
+        raise UserError("the encoder", "has no evaluation transform", "use load_encoder")
+    return encoder.preprocess
+
+
+def module_device(module: nn.Module) -> torch.device:
+    """Say where a module's parameters are; the CPU for one without any.
+
+    Example:
+        >>> module_device(torch.nn.Linear(2, 2))
+        device(type='cpu')
+    """
+    parameter = next(module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _vectors(values: Tensor) -> Tensor:
+    """Average whatever lies beyond (M, D), in float32."""
+    values = values.float()
+    return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
+
+
+def _check_complete(features: Features, dataset: EvalDataset) -> None:
+    """Refuse features of fewer videos than listed, or that are not finite, naming a video."""
+    missing = set(range(features.n_listed)) - set(features.index_N.tolist())
+    if missing:
+        path = dataset.manifest.path(min(missing))
+        reason = f"gave no clip; {features.n_scored} of {features.n_listed} videos were scored"
+        raise CorruptVideoError(path, reason)
+    finite_N = torch.isfinite(features.vectors_ND).all(dim=1)
+    if not bool(finite_N.all()):
+        row = int(features.index_N[~finite_N][0])
+        raise UserError(
+            dataset.manifest.path(row),
+            "its features are not finite",
+            "the weights have diverged; use an earlier checkpoint",
+        )

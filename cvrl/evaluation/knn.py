@@ -1,0 +1,212 @@
+"""Nearest neighbours: exact cosine search, and the weighted vote that scores an encoder by it.
+
+Shape suffixes: N gallery rows, M query rows, D dims, K neighbours, C classes.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cvrl.utils.errors import UserError
+
+logger = logging.getLogger("cvrl")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well labels were predicted on M test rows; every score is a share in [0, 1].
+
+    Attributes:
+        top1: share of rows whose first answer is right.
+        top5: share of rows with the right class among the first five answers; None for five
+            classes or fewer, where it says nothing.
+        mean_class: mean over the classes of the test part of the share right in that class.
+        n_test: M, the number of rows scored.
+        predicted_M: the first answer for every row.
+    """
+
+    top1: float
+    top5: float | None
+    mean_class: float
+    n_test: int
+    predicted_M: Tensor
+
+
+def neighbours(
+    query_MD: Tensor, gallery_ND: Tensor, k: int, chunk: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """Find the k gallery rows nearest to each query by cosine similarity, exactly.
+
+    Args:
+        query_MD: features of any norm, shape (M, D).
+        gallery_ND: features of any norm, shape (N, D).
+        k: how many, 1 to N.
+        chunk: queries compared at a time; bounds memory at chunk x N similarities.
+
+    Returns:
+        Similarities in [-1, 1], descending, and gallery rows, both of shape (M, K).
+
+    Raises:
+        ValueError: k outside 1 to N.
+
+    Example:
+        >>> gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> similarity, row = neighbours(torch.tensor([[2.0, 0.0]]), gallery, k=2)
+        >>> row.tolist(), [round(s, 3) for s in similarity[0].tolist()]
+        ([[0, 2]], [1.0, 0.707])
+    """
+    if not 1 <= k <= len(gallery_ND):
+        raise ValueError(f"k must be 1 to {len(gallery_ND)}, the size of the gallery, got {k}")
+    gallery_DN = F.normalize(gallery_ND.float(), dim=1).T
+    parts = [
+        (F.normalize(q.float(), dim=1) @ gallery_DN).topk(k) for q in torch.split(query_MD, chunk)
+    ]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
+def vote(
+    similarity_MK: Tensor, labels_MK: Tensor, n_classes: int, temperature: float = 0.07
+) -> Tensor:
+    """Add up the neighbours' votes, each weighing exp(similarity / temperature).
+
+    The rule of Wu et al. 2018 (instance discrimination). Weights are relative to the nearest
+    neighbour's, which changes no ranking and cannot overflow.
+
+    Args:
+        similarity_MK: similarities, descending, shape (M, K).
+        labels_MK: the neighbours' classes, integers, shape (M, K).
+        n_classes: C.
+        temperature: small values trust the nearest most, large ones count heads.
+
+    Returns:
+        Votes of shape (M, C), at least 0.
+
+    Example:
+        >>> votes = vote(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[2, 2, 0]]), n_classes=3)
+        >>> votes[0, 2].item()
+        2.0
+    """
+    weight_MK = ((similarity_MK - similarity_MK[:, :1]) / temperature).exp()
+    votes_MC = weight_MK.new_zeros(len(weight_MK), n_classes)
+    return votes_MC.scatter_add_(1, labels_MK, weight_MK)
+
+
+def score(answers_MC: Tensor, labels_M: Tensor) -> Scores:
+    """Score ranked answers against the truth.
+
+    Args:
+        answers_MC: a number a class and row, higher is likelier, 0 or less is "not answered";
+            shape (M, C).
+        labels_M: the true classes, integers in [0, C), shape (M,).
+
+    Raises:
+        UserError: no rows to score.
+
+    Example:
+        >>> result = score(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([0, 1]))
+        >>> result.top1, result.top5, result.mean_class
+        (0.5, None, 0.5)
+    """
+    if len(labels_M) == 0:
+        raise UserError("test part", "holds no videos", "check the test list and its split column")
+    n_classes = answers_MC.shape[1]
+    predicted_M = answers_MC.argmax(dim=1)
+    right_M = (predicted_M == labels_M).double()
+    by_class = [right_M[labels_M == c].mean() for c in torch.unique(labels_M)]
+    top5 = None
+    if n_classes > 5:
+        best = answers_MC.topk(5)
+        right_in_5 = (best.indices == labels_M[:, None]) & (best.values > 0)
+        top5 = right_in_5.any(dim=1).double().mean().item()
+    return Scores(
+        top1=right_M.mean().item(),
+        top5=top5,
+        mean_class=torch.stack(by_class).mean().item(),
+        n_test=len(labels_M),
+        predicted_M=predicted_M,
+    )
+
+
+def knn_accuracy(
+    query_MD: Tensor,
+    query_labels_M: Tensor,
+    gallery_ND: Tensor,
+    gallery_labels_N: Tensor,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    n_classes: int | None = None,
+    centre: bool = False,
+) -> Scores:
+    """Classify each query by the weighted vote of its k nearest gallery rows.
+
+    Args:
+        query_MD: features of the test part, shape (M, D).
+        query_labels_M: their classes, integers of shape (M,).
+        gallery_ND: features of the training part, shape (N, D).
+        gallery_labels_N: their classes, shape (N,).
+        k: neighbours that vote; more than N means N, with a notice in the log.
+        temperature: of the vote, see :func:`vote`.
+        n_classes: C; the largest label plus one when left out.
+        centre: subtract the gallery's mean from both parts first. Never the queries' own mean,
+            which would look at the test set as a whole.
+
+    Raises:
+        UserError: an empty part, or a label missing (negative).
+
+    Example:
+        >>> gallery, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> knn_accuracy(torch.tensor([[0.9, 0.2]]), torch.tensor([0]), gallery, labels, k=1).top1
+        1.0
+    """
+    check_labels("training part", gallery_labels_N)
+    check_labels("test part", query_labels_M)
+    k = clip_k(k, len(gallery_ND))
+    if centre:
+        mean_D = gallery_ND.mean(dim=0)
+        gallery_ND, query_MD = gallery_ND - mean_D, query_MD - mean_D
+    if n_classes is None:
+        n_classes = int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
+    similarity_MK, row_MK = neighbours(query_MD, gallery_ND, k)
+    votes_MC = vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
+    return score(votes_MC, query_labels_M)
+
+
+def clip_k(k: int, n_gallery: int) -> int:
+    """Bound the number of neighbours by the gallery's size, and say so in the log.
+
+    Example:
+        >>> clip_k(20, 300)
+        20
+    """
+    if k <= n_gallery:
+        return k
+    logger.warning("k = %d is more than the %d training videos; using all of them", k, n_gallery)
+    return n_gallery
+
+
+def check_labels(part: str, labels_N: Tensor) -> None:
+    """Refuse a part that cannot be scored by class.
+
+    Args:
+        part: how the user knows it.
+        labels_N: classes, negative where a video has none.
+
+    Raises:
+        UserError: no videos, or one without a label.
+
+    Example:
+        >>> check_labels("test part", torch.tensor([0, 1]))
+    """
+    if len(labels_N) == 0:
+        raise UserError(part, "holds no videos", "check the list and its split column")
+    unlabelled = int((labels_N < 0).sum())
+    if unlabelled:
+        raise UserError(
+            part,
+            f"{unlabelled} of {len(labels_N)} videos have no label to score by",
+            "use --protocol instance, which needs none, or give labels",
+        )

@@ -1,0 +1,174 @@
+"""Contrastive losses over embeddings, as plain functions of tensors.
+
+Shape suffixes: B videos on this process, G videos on all processes, A anchors, K keys, D dims.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cvrl.losses.masks import view_masks
+from cvrl.utils import dist
+
+
+def info_nce(
+    z_a_BD: Tensor, z_b_BD: Tensor, temperature: float = 0.1, group_id: Tensor | None = None
+) -> Tensor:
+    r"""InfoNCE (NT-Xent) between two views of each video, in both directions.
+
+    With the 2G clips of the global batch and their L2-normalised embeddings z, the loss of clip
+    i, whose other view is clip j, is
+
+    .. math:: l_{i,j} = -\log
+        \frac{\exp(z_i \cdot z_j / \tau)}{\sum_{k \ne i} \exp(z_i \cdot z_k / \tau)}
+
+    and the result is the mean of it over all 2G clips as anchors: SimCLR (Chen et al. 2020,
+        equation 1) and
+    CVRL (Qian et al. 2021, equation 1). Every other clip of the batch is a negative, of both
+    views, except clips of the anchor's own group, which are left out of the denominator. CVRL's
+    released code adds the two directions where this takes their mean, so its loss is twice this
+    one.
+
+    Under ``torch.distributed`` the rows are this process's share of the batch and the shares may
+    differ in size. The value is then this process's part, scaled so that its mean over processes,
+    and the mean of the gradients which DDP takes, are those of one process that holds the whole
+    batch.
+
+    The arithmetic is float32 (float64 for float64 input) under autocast too. An anchor without
+    any negative (a single video, or a batch of one group) has loss 0 and gradient 0: it teaches
+    nothing.
+
+    Args:
+        z_a_BD: embeddings of the first view, shape (B, D), any norm.
+        z_b_BD: embeddings of the second view, shape (B, D); row i shows the same video as row i
+            of z_a_BD.
+        temperature: the softmax temperature, above 0; CVRL uses 0.1.
+        group_id: source group of each video, integers of shape (B,). Negative means none.
+
+    Returns:
+        A scalar tensor.
+
+    Raises:
+        ValueError: for mismatched or empty shapes, or a temperature not above 0.
+        FloatingPointError: for embeddings that are not finite. It is found after gathering, so
+            every process raises it together.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(info_nce(z, z, temperature=0.1).item(), 6)  # log(1 + 6 exp(-10))
+        0.000272
+    """
+    _check_embeddings("z_a_BD and z_b_BD", z_a_BD, z_b_BD)
+    _check_temperature(temperature)
+    _check_groups(group_id, len(z_a_BD))
+    with torch.autocast(z_a_BD.device.type, enabled=False):
+        a_BD, b_BD = _unit(z_a_BD), _unit(z_b_BD)
+        pairs_GE = dist.gather_with_grad(torch.cat([a_BD, b_BD], dim=1))  # E = 2D: one collective
+        keys_KD = torch.cat(pairs_GE.chunk(2, dim=1))
+        _check_finite(keys_KD)
+        logits_AK = torch.cat([a_BD, b_BD]) @ keys_KD.T / temperature
+        positive_AK, negative_AK = _global_masks(a_BD, group_id)
+        logits_AK = logits_AK.masked_fill(~(positive_AK | negative_AK), float("-inf"))
+        target_A = positive_AK.int().argmax(dim=1)  # each anchor has exactly one positive
+        return dist.global_mean(F.cross_entropy(logits_AK, target_A, reduction="none"))
+
+
+def nce_pair(
+    anchor_BD: Tensor,
+    positive_BD: Tensor,
+    negative_BD: Tensor,
+    temperature: float = 1.0,
+    normalize: bool = False,
+) -> Tensor:
+    r"""Noise-contrastive estimation with one negative for each anchor.
+
+    .. math:: -\log \frac{e^{f(x) \cdot f(x^+)}}{e^{f(x) \cdot f(x^+)} + e^{f(x) \cdot f(x^-)}}
+        = \mathrm{softplus}\left(f(x) \cdot f(x^-) - f(x) \cdot f(x^+)\right)
+
+    averaged over the global batch (Lu 2021, section 3, "the most prevalent method in contrastive
+    learning"). The softplus form neither overflows nor loses a small loss in rounding. Under
+    ``torch.distributed`` the value is scaled as that of :func:`info_nce`.
+
+    Args:
+        anchor_BD: embeddings f(x), shape (B, D).
+        positive_BD: embeddings f(x+) of what belongs with each anchor, shape (B, D).
+        negative_BD: embeddings f(x-) of what does not, shape (B, D).
+        temperature: the scores are divided by it; 1 is the equation above.
+        normalize: L2-normalise the embeddings first, which makes the scores cosines.
+
+    Returns:
+        A scalar tensor.
+
+    Raises:
+        ValueError, FloatingPointError: as for :func:`info_nce`.
+
+    Example:
+        >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> round(nce_pair(x, x, y).item(), 6)  # log(1 + exp(-1))
+        0.313262
+    """
+    _check_embeddings("anchor_BD, positive_BD and negative_BD", anchor_BD, positive_BD, negative_BD)
+    _check_temperature(temperature)
+    with torch.autocast(anchor_BD.device.type, enabled=False):
+        anchor_BD, positive_BD, negative_BD = (
+            _unit(z) if normalize else z.to(_precision(z))
+            for z in (anchor_BD, positive_BD, negative_BD)
+        )
+        score_B = (anchor_BD * (negative_BD - positive_BD)).sum(dim=1) / temperature
+        _check_finite(dist.gather(score_B.detach()))
+        return dist.global_mean(F.softplus(score_B))
+
+
+def _global_masks(a_BD: Tensor, group_id: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Masks of this process's 2B anchors (first views, then second) against the 2G keys."""
+    counts = dist.row_counts(a_BD)
+    start = sum(counts[: dist.rank()])
+    here = slice(start, start + len(a_BD))
+    video_G = torch.arange(sum(counts), device=a_BD.device)
+    first_G = torch.zeros_like(video_G)
+    video_A, video_K = video_G[here].repeat(2), video_G.repeat(2)
+    view_A = torch.cat([first_G[here], first_G[here] + 1])
+    view_K = torch.cat([first_G, first_G + 1])
+    if group_id is None:
+        return view_masks(video_A, view_A, video_K, view_K)
+    group_G = dist.gather(group_id.to(a_BD.device))
+    return view_masks(video_A, view_A, video_K, view_K, group_G[here].repeat(2), group_G.repeat(2))
+
+
+def _precision(z: Tensor) -> torch.dtype:
+    return torch.float64 if z.dtype == torch.float64 else torch.float32
+
+
+def _unit(z_BD: Tensor) -> Tensor:
+    return F.normalize(z_BD.to(_precision(z_BD)), dim=1)
+
+
+def _check_embeddings(names: str, *embeddings: Tensor) -> None:
+    shapes = [tuple(z.shape) for z in embeddings]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2 or 0 in shapes[0]:
+        raise ValueError(f"{names} must have one shape (B, D) with B, D > 0, got {shapes}")
+    if not all(z.is_floating_point() for z in embeddings):
+        raise ValueError(f"{names} must be floating point, got {[z.dtype for z in embeddings]}")
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+
+
+def _check_groups(group_id: Tensor | None, batch: int) -> None:
+    if group_id is None:
+        return
+    if group_id.shape != (batch,) or group_id.is_floating_point():
+        raise ValueError(
+            f"group_id must be integers of shape ({batch},), "
+            f"got {group_id.dtype} of shape {tuple(group_id.shape)}"
+        )
+
+
+def _check_finite(values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise FloatingPointError(
+            "embeddings are not finite (NaN or infinity): the network has diverged; "
+            "lower the learning rate or clip the gradient"
+        )

@@ -1,0 +1,96 @@
+"""SimCLR on video clips, which with sampled intervals is CVRL.
+
+Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations"
+(arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
+(arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al. (arXiv 2104.14558).
+
+Deviations: the loss is the mean over all anchors (CVRL's code adds the two directions up, twice as
+much); clips of one source group are not negatives of each other; with more than two clips, every
+pair of clips counts, averaged.
+
+Shapes: B videos on this rank, V views, D dimensions. h is the encoder's feature, z its projection.
+"""
+
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvrl.data.dataset import Batch
+from cvrl.losses.contrastive import info_nce
+from cvrl.models import heads
+from cvrl.models.backbones import Encoder
+from cvrl.task import Task
+
+
+class SimCLR(Task):
+    """Clips of one video attract, clips of other videos in the global batch repel.
+
+    Args:
+        encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
+        temperature: tau of the loss, > 0.
+        hidden: width of the projection head's hidden layers.
+        hidden_layers: their number; CVRL has 3.
+        dim: D, the size of z.
+        head_bn_momentum: of the head's batch norm; CVRL's 0.003 suits very long runs.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> task = SimCLR(build_encoder("r3d_small"), hidden=64, hidden_layers=1)
+        >>> task.projector(torch.zeros(2, task.encoder.dim)).shape
+        torch.Size([2, 128])
+    """
+
+    accepts = frozenset({"clips"})
+    least_clips = 2
+    projector: nn.Module
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        temperature: float = 0.1,
+        hidden: int = 2048,
+        hidden_layers: int = 3,
+        dim: int = 128,
+        head_bn_momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = heads.mlp(
+            encoder.dim, hidden, hidden_layers, dim, bn_momentum=head_bn_momentum
+        )
+        self.temperature = temperature
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """InfoNCE over every pair of views; see :meth:`cvrl.task.Task.forward`."""
+        B, V = batch.clips_BVCTHW.shape[:2]
+        h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
+        z_ND = self.projector(h_ND)
+        z_VBD = z_ND.view(B, V, -1).transpose(0, 1)
+        losses = [
+            info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B)
+            for a, b in combinations(range(V), 2)
+        ]
+        return {
+            "loss": torch.stack(losses).mean(),
+            "contrast_top1": contrast_top1(z_VBD[0], z_VBD[1]),
+            "embedding_ND": F.normalize(z_ND.detach().float()),
+        }
+
+
+@torch.no_grad()
+def contrast_top1(z_a_BD: Tensor, z_b_BD: Tensor) -> Tensor:
+    """The share of clips whose other view is the nearest among this rank's other views, in [0, 1].
+
+    Example:
+        >>> float(contrast_top1(torch.eye(3), torch.eye(3)))
+        1.0
+    """
+    nearest_B = (F.normalize(z_a_BD.float()) @ F.normalize(z_b_BD.float()).T).argmax(dim=1)
+    own_B = torch.arange(len(z_a_BD), device=z_a_BD.device)
+    return (nearest_B == own_B).float().mean()
+
+
+METHOD = SimCLR

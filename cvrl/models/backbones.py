@@ -1,0 +1,306 @@
+"""Video encoders: 3D ResNets that turn clips into one feature vector each.
+
+Every encoder is a stem and four residual stages, named ``stem`` and ``res2`` to ``res5`` whatever
+library the blocks come from, so weights, feature extraction and reports treat all alike.
+
+Shapes: B clips, C channels (RGB in [0, 1]), T frames, H rows, W columns, D dimensions.
+"""
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from cvrl.utils.errors import UserError
+
+STAGES = ("res2", "res3", "res4", "res5")
+
+
+class Encoder(nn.Module):
+    """A stem, four residual stages and a global average over time and space.
+
+    Made by :func:`build_encoder`.
+
+    Attributes:
+        dim: D, dimensions of the pooled feature.
+        stage_dims: channels of each map that :meth:`stages` returns, ``pooled`` included.
+        strides: how many frames, rows and columns of the clip one cell of ``res5`` steps over.
+        spec: JSON-able keywords; ``build_encoder(**encoder.spec)`` makes the same architecture.
+        projector: a projection head that was kept beside the encoder, or None.
+        preprocess: the transform that its clips need, or None. Like ``projector``, ``clip`` and
+            ``size`` it is filled in where a trained encoder is loaded, and not used here.
+        clip: how its clips were sampled, or None.
+        size: height and width of its clips in pixels, or None.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Sequence[nn.Module],
+        *,
+        stage_dims: Sequence[int],
+        strides: tuple[int, int, int],
+        spec: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.res2, self.res3, self.res4, self.res5 = stages
+        self.dim = stage_dims[-1]
+        self.stage_dims = {**dict(zip(STAGES, stage_dims, strict=True)), "pooled": self.dim}
+        self.strides = strides
+        self.spec = spec
+        self.projector: nn.Module | None = None
+        self.preprocess: Callable[[Tensor], Tensor] | None = None
+        self.clip: Any = None
+        self.size: int | None = None
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """The feature of each clip, (B, D), not normalised.
+
+        Raises:
+            ValueError: see :meth:`stages`.
+        """
+        return self.stages(clips_BCTHW)["pooled"]
+
+    def stages(self, clips_BCTHW: Tensor) -> dict[str, Tensor]:
+        """What every stage makes of the clips.
+
+        Args:
+            clips_BCTHW: floats in [0, 1], C = 3.
+
+        Returns:
+            ``res2`` to ``res5``: maps (B, stage_dims[name], T', H', W') after the stage's last
+            ReLU; ``pooled``: the mean of ``res5`` over time and space, (B, D).
+
+        Raises:
+            UserError: (a ValueError) clips shorter or smaller than the network's strides.
+            ValueError: not five dimensions, not three channels or not floats.
+
+        Example:
+            >>> import torch
+            >>> maps = build_encoder("r3d_small").stages(torch.rand(2, 3, 8, 64, 64))
+            >>> tuple(maps["res2"].shape), tuple(maps["pooled"].shape)
+            ((2, 64, 4, 16, 16), (2, 512))
+        """
+        self._check(clips_BCTHW)
+        maps: dict[str, Tensor] = {}
+        x = self.stem(clips_BCTHW)
+        for name in STAGES:
+            x = maps[name] = getattr(self, name)(x)
+        maps["pooled"] = x.mean(dim=(2, 3, 4))
+        return maps
+
+    def _check(self, clips: Tensor) -> None:
+        shape, name = tuple(clips.shape), self.spec["name"]
+        if clips.ndim != 5 or shape[1] != 3:
+            raise ValueError(f"clips of shape {shape}: {name} takes (B, 3, T, H, W)")
+        if not clips.is_floating_point():
+            raise ValueError(f"clips of type {clips.dtype}: {name} takes floats in [0, 1]")
+        if any(size < stride for size, stride in zip(shape[2:], self.strides, strict=True)):
+            least_T, least_H, least_W = self.strides
+            raise UserError(
+                f"clips of shape {shape}",
+                f"are shorter or smaller than the strides of {name}",
+                f"give at least {least_T} frames of {least_H}x{least_W} pixels",
+            )
+
+
+def build_encoder(name: str, **keywords: Any) -> Encoder:
+    """Make an encoder with fresh random weights.
+
+    Batch norm everywhere has momentum 0.1 and eps 1e-5.
+
+    Args:
+        name: one of
+
+            * ``r3d50``: R3D-50 of CVRL (arXiv 2008.03800), 31.7 M parameters, D = 2048;
+            * ``slow_r50``: the slow pathway of SlowFast (arXiv 1812.03982), 8x8, D = 2048;
+            * ``r3d18``, ``r2plus1d18``: the 18-layer nets of arXiv 1711.11248, D = 512;
+            * ``r3d_small``: ``r3d50`` with a quarter of its width and half its depth, 1.1 M
+              parameters, D = 512, for CPUs.
+        keywords: of ``r3d_small`` alone: ``width`` (channels of the stem; D is 32 times as much),
+            ``blocks`` (residual blocks in each of the four stages), ``stem_kernel`` and
+            ``stem_stride`` (time, height, width), ``stem_pool`` (a max pool that halves height and
+            width after the stem) and ``temporal_kernels`` (frames seen by a block of each stage).
+
+    Raises:
+        UserError: an unknown name or keyword, or a value that makes no network.
+
+    Example:
+        >>> import torch
+        >>> encoder = build_encoder("r3d_small", width=8, blocks=(1, 1, 1, 1))
+        >>> encoder(torch.rand(2, 3, 8, 48, 48)).shape, encoder.dim
+        (torch.Size([2, 256]), 256)
+    """
+    builder = _builder(name, keywords)
+    chosen = inspect.signature(builder).bind(**keywords)
+    chosen.apply_defaults()
+    stem, stages, dims, strides = builder(**chosen.arguments)
+    plain = {k: list(v) if isinstance(v, Sequence) else v for k, v in chosen.arguments.items()}
+    return Encoder(stem, stages, stage_dims=dims, strides=strides, spec={"name": name, **plain})
+
+
+class _Parts(NamedTuple):
+    """What a builder hands to :class:`Encoder`."""
+
+    stem: nn.Module
+    stages: Sequence[nn.Module]
+    dims: Sequence[int]  # channels after each stage
+    strides: tuple[int, int, int]
+
+
+def _r3d50() -> _Parts:
+    return _bottleneck_resnet(blocks=(3, 4, 6, 3), stem_kernel=(5, 7, 7), stem_stride=(2, 2, 2))
+
+
+def _slow_r50() -> _Parts:
+    return _bottleneck_resnet(blocks=(3, 4, 6, 3), stem_kernel=(1, 7, 7), stem_stride=(1, 2, 2))
+
+
+def _r3d_small(
+    *,
+    width: int = 16,
+    blocks: Sequence[int] = (2, 2, 2, 2),
+    stem_kernel: Sequence[int] = (5, 7, 7),
+    stem_stride: Sequence[int] = (2, 2, 2),
+    stem_pool: bool = True,
+    temporal_kernels: Sequence[int] = (1, 1, 3, 3),
+) -> _Parts:
+    if not isinstance(stem_pool, bool):
+        raise UserError(
+            f"encoder.stem_pool = {stem_pool!r}", "is not a switch", "give true or false"
+        )
+    if type(width) is not int or width < 1:
+        raise UserError(f"encoder.width = {width!r}", "is no number of channels", "give 16 or so")
+    _check_counts("blocks", blocks, example=[2, 2, 2, 2])
+    _check_counts("stem_kernel", stem_kernel, example=[5, 7, 7], odd=True)
+    _check_counts("stem_stride", stem_stride, example=[2, 2, 2])
+    _check_counts("temporal_kernels", temporal_kernels, example=[1, 1, 3, 3], odd=True)
+    return _bottleneck_resnet(
+        width=width,
+        blocks=blocks,
+        stem_kernel=stem_kernel,
+        stem_stride=stem_stride,
+        stem_pool=stem_pool,
+        temporal_kernels=temporal_kernels,
+    )
+
+
+def _bottleneck_resnet(
+    *,
+    blocks: Sequence[int],
+    stem_kernel: Sequence[int],
+    stem_stride: Sequence[int],
+    width: int = 64,
+    stem_pool: bool = True,
+    temporal_kernels: Sequence[int] = (1, 1, 3, 3),
+) -> _Parts:
+    """Bottleneck blocks (t,1,1) (1,3,3) (1,1,1), without temporal stride after the stem.
+
+    pytorchvideo's ``create_resnet`` from its own parts, because it knows only the depths 50, 101
+    and 152. Weights start as there: He et al., and 0 for the last norm of every block.
+    """
+    library = _pytorchvideo()
+    stem = library.stem.create_res_basic_stem(
+        in_channels=3,
+        out_channels=width,
+        conv_kernel_size=tuple(stem_kernel),
+        conv_stride=tuple(stem_stride),
+        conv_padding=tuple(size // 2 for size in stem_kernel),
+        pool=nn.MaxPool3d if stem_pool else None,
+    )
+    dims = [4 * width * 2**stage for stage in range(len(STAGES))]
+    stages = [
+        _bottleneck_stage(dim_in, dim, depth, frames, stride)
+        for dim_in, dim, depth, frames, stride in zip(
+            [width, *dims[:-1]], dims, blocks, temporal_kernels, (1, 2, 2, 2), strict=True
+        )
+    ]
+    library.weight_init.init_net_weights(nn.ModuleList([stem, *stages]))
+    down = 8 * (2 if stem_pool else 1)
+    strides = (stem_stride[0], stem_stride[1] * down, stem_stride[2] * down)
+    return _Parts(stem, stages, dims, strides)
+
+
+def _bottleneck_stage(dim_in: int, dim_out: int, depth: int, frames: int, stride: int) -> nn.Module:
+    library = _pytorchvideo()
+    stage: nn.Module = library.resnet.create_res_stage(
+        depth=depth,
+        dim_in=dim_in,
+        dim_inner=dim_out // 4,
+        dim_out=dim_out,
+        bottleneck=library.resnet.create_bottleneck_block,
+        conv_a_kernel_size=(frames, 1, 1),
+        conv_a_stride=(1, 1, 1),
+        conv_a_padding=(frames // 2, 0, 0),
+        conv_b_stride=(1, stride, stride),
+    )
+    return stage
+
+
+def _r3d18() -> _Parts:
+    from torchvision.models.video import r3d_18
+
+    return _torchvision_resnet(r3d_18(weights=None))
+
+
+def _r2plus1d18() -> _Parts:
+    from torchvision.models.video import r2plus1d_18
+
+    return _torchvision_resnet(r2plus1d_18(weights=None))
+
+
+def _torchvision_resnet(net: Any) -> _Parts:
+    stages = [net.layer1, net.layer2, net.layer3, net.layer4]
+    return _Parts(net.stem, stages, dims=(64, 128, 256, 512), strides=(8, 16, 16))
+
+
+def _pytorchvideo() -> Any:
+    # Not at the top: it takes seconds, and torch warns of a decorator that it applies at import.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pytorchvideo.models
+    return pytorchvideo.models
+
+
+_BUILDERS: dict[str, Callable[..., _Parts]] = {
+    "r2plus1d18": _r2plus1d18,
+    "r3d18": _r3d18,
+    "r3d50": _r3d50,
+    "r3d_small": _r3d_small,
+    "slow_r50": _slow_r50,
+}
+
+
+def _builder(name: str, keywords: Iterable[str]) -> Callable[..., _Parts]:
+    if name not in _BUILDERS:
+        raise UserError(f"encoder.name = {name}", "is not an encoder", _known(name, _BUILDERS))
+    builder = _BUILDERS[name]
+    parameters = inspect.signature(builder).parameters
+    for key in keywords:
+        if key not in parameters:
+            raise UserError(
+                f"encoder.{key}", f"{name} has no such keyword", _known(key, parameters)
+            )
+    return builder
+
+
+def _check_counts(
+    key: str, given: Sequence[int], *, example: Sequence[int], odd: bool = False
+) -> None:
+    values = list(given) if isinstance(given, Sequence) else []
+    fits = all(type(value) is int and value >= 1 and (value % 2 or not odd) for value in values)
+    if len(values) != len(example) or not fits:
+        kind = "odd numbers" if odd else "whole numbers"
+        reason = f"is not {len(example)} {kind} of at least 1"
+        raise UserError(f"encoder.{key} = {given!r}", reason, f"give {example} or so")
+
+
+def _known(given: str, names: Iterable[str]) -> str:
+    known = sorted(names)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}known: {', '.join(known) or 'none'}"

@@ -1,0 +1,91 @@
+"""Projection heads: what stands between the encoder's feature and the loss.
+
+Shapes: B rows, D dimensions.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from cvrl.utils.errors import UserError
+
+
+class MLP(nn.Sequential):
+    """Hidden layers of Linear, batch norm and ReLU, then a Linear; made by :func:`mlp`.
+
+    Attributes:
+        spec: JSON-able keywords; ``mlp(**head.spec)`` makes the same architecture. None for a slice
+            of a head.
+    """
+
+    spec: dict[str, Any] | None = None
+
+
+def mlp(
+    dim_in: int,
+    hidden: int,
+    hidden_layers: int,
+    dim_out: int,
+    *,
+    batch_norm: bool = True,
+    bn_momentum: float = 0.1,
+) -> MLP:
+    """A multi-layer perceptron (B, dim_in) -> (B, dim_out).
+
+    Every Linear has a bias and the output no norm, as in CVRL's head: three hidden layers of 2048,
+    output 128 (arXiv 2008.03800). That code gives batch norm there the Keras momentum 0.997, which
+    is ``bn_momentum=0.003`` here: running statistics that settle only in very long runs.
+
+    Args:
+        dim_in: dimensions of the encoder's feature.
+        hidden: dimensions of the hidden layers.
+        hidden_layers: their number, 0 or more; 0 makes one Linear.
+        dim_out: dimensions of the output.
+        batch_norm: whether a hidden layer has batch norm between its Linear and its ReLU.
+        bn_momentum: share of the newest batch in the running statistics, in [0, 1].
+
+    Raises:
+        UserError: a size below 1 or a negative depth.
+
+    Example:
+        >>> import torch
+        >>> mlp(512, 256, hidden_layers=1, dim_out=128)(torch.rand(4, 512)).shape
+        torch.Size([4, 128])
+    """
+    _check_sizes(dim_in=dim_in, hidden=hidden, hidden_layers=hidden_layers, dim_out=dim_out)
+    layers: list[nn.Module] = []
+    for index in range(hidden_layers):
+        layers.append(nn.Linear(hidden if index else dim_in, hidden))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(hidden, momentum=bn_momentum))
+        layers.append(nn.ReLU())
+    layers.append(nn.Linear(hidden if hidden_layers else dim_in, dim_out))
+    head = MLP(*layers)
+    head.spec = {"dim_in": dim_in, "hidden": hidden, "hidden_layers": hidden_layers}
+    head.spec |= {"dim_out": dim_out, "batch_norm": batch_norm, "bn_momentum": bn_momentum}
+    return head
+
+
+def describe(head: nn.Module) -> dict[str, Any]:
+    """The keywords that make a head like this one.
+
+    Args:
+        head: made by :func:`mlp`.
+
+    Raises:
+        TypeError: the head is of another kind, or a slice.
+
+    Example:
+        >>> mlp(**describe(mlp(8, 16, 2, 4)))[0]
+        Linear(in_features=8, out_features=16, bias=True)
+    """
+    if not isinstance(head, MLP) or head.spec is None:
+        raise TypeError(f"{type(head).__name__} was not made by heads.mlp")
+    return dict(head.spec)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        least = 0 if name == "hidden_layers" else 1
+        if size < least:
+            raise UserError(f"{name} = {size}", "is too small for a head", f"give at least {least}")

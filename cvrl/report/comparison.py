@@ -1,0 +1,233 @@
+"""The trained network beside what it must be held against, on the same clips, for the page.
+
+Beside the trained encoder stand its untrained twin, and the trained encoder itself on *still*
+clips: one frame repeated, so nothing moves. What it loses by that is what it knew from motion.
+
+Shapes: V videos, N clips of all videos, D dimensions; B, C, T, H, W of a batch of clips.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cvrl.data.dataset import EvalDataset, VideoReader
+from cvrl.data.manifest import Manifest
+from cvrl.evaluation.features import (
+    Features,
+    extract_together,
+    mean_over_clips,
+    module_device,
+    transform_of,
+)
+from cvrl.evaluation.knn import Scores, knn_accuracy
+from cvrl.evaluation.linear import linear_probe
+from cvrl.evaluation.parts import Parts
+from cvrl.evaluation.untrained import recalibrate_batch_norm, untrained_twin
+from cvrl.models.backbones import Encoder
+from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.utils.seed import numpy_rng
+
+T = TypeVar("T")
+logger = logging.getLogger("cvrl")
+NAMES = ("trained", "untrained", "still")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Features of the networks on the same videos.
+
+    Attributes:
+        test: the videos that search.
+        train: the labelled ones they search among; None where labels are missing.
+        test_features: by name: trained, untrained, still.
+        train_features: the same for `train`; empty where that is None.
+        reader: how files are opened.
+    """
+
+    test: Manifest
+    train: Manifest | None
+    test_features: dict[str, Features]
+    train_features: dict[str, Features]
+    reader: VideoReader
+
+    def test_means(self, name: str) -> Tensor:
+        """Mean features (V, D) of the test videos by one of the networks."""
+        return mean_over_clips(self.test_features[name])
+
+    def train_means(self, name: str) -> Tensor:
+        """Mean features (V, D) of the training videos; KeyError where there are none."""
+        return mean_over_clips(self.train_features[name])
+
+
+class Still(nn.Module):
+    """An encoder that is shown the middle frame of every clip and no other.
+
+    Example:
+        >>> clip_BCTHW = torch.arange(4.0).reshape(1, 1, 4, 1, 1)
+        >>> Still(nn.Identity())(clip_BCTHW).flatten().tolist()
+        [2.0, 2.0, 2.0, 2.0]
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Encode the clips, stilled."""
+        middle = clips_BCTHW.shape[2] // 2
+        still_BCTHW = clips_BCTHW[:, :, middle : middle + 1].expand_as(clips_BCTHW)
+        features: Tensor = self.encoder(still_BCTHW.contiguous())
+        return features
+
+
+def compare(
+    encoder: Encoder,
+    parts: Parts,
+    *,
+    seed: int = 0,
+    clips: int = 2,
+    max_videos: int = 400,
+    batch_videos: int = 8,
+    workers: int = 0,
+    bad: Collection[str] = (),
+    reader: VideoReader | None = None,
+) -> Comparison:
+    """Encode some videos of both parts with every network, each video decoded once.
+
+    Args:
+        encoder: as `load_encoder` gives it.
+        parts: the videos.
+        seed: of the untrained weights, and of the choice of videos where there are too many.
+        clips: clips spread over each video, at least 2.
+        max_videos: of the test part; twice as many of the training part.
+        batch_videos: videos encoded at a time.
+        workers: loader processes.
+        bad: paths known to be unreadable; others that turn out so are named in the log. All are
+            left out: the page shows, it does not score.
+        reader: how files are opened.
+
+    Raises:
+        UserError: no videos are left.
+    """
+    how: dict[str, Any] = {"batch_videos": batch_videos, "workers": workers}
+    transform, reader = transform_of(encoder), reader or VideoReader()
+
+    def dataset(videos: Manifest) -> EvalDataset:
+        return EvalDataset(videos, encoder.clip, clips, transform, reader=reader)
+
+    train = parts.train if is_labelled(parts) else None
+    test = _some(parts.test, max_videos, bad, seed)
+    train = None if train is None else _some(train, 2 * max_videos, bad, seed)
+    twin = untrained_twin(encoder.spec, seed).to(module_device(encoder))
+    _retry(
+        train or test, lambda some: recalibrate_batch_norm(twin, dataset(some), seed=seed, **how)
+    )
+    networks = [encoder, twin, Still(encoder)]
+
+    def encode(videos: Manifest) -> tuple[dict[str, Features], Manifest]:
+        features, readable = _retry(
+            videos,
+            lambda some: extract_together(networks, dataset(some), description="page", **how),
+        )
+        return dict(zip(NAMES, features, strict=True)), readable
+
+    test_features, test = encode(test)
+    train_features, train = ({}, None) if train is None else encode(train)
+    return Comparison(test, train, test_features, train_features, reader)
+
+
+def is_labelled(parts: Parts) -> bool:
+    """Whether both parts are there and every video of them has a label.
+
+    Example:
+        >>> from cvrl.data.manifest import make_manifest
+        >>> is_labelled(Parts(make_manifest({"path": ["a.mp4"]}, root="/")))
+        False
+    """
+    both = [parts.test, parts.train]
+    return all(part is not None and bool((part.label_ids >= 0).all()) for part in both)
+
+
+def knn_scores(comparison: Comparison, name: str, k: int = 20, temperature: float = 0.07) -> Scores:
+    """The kNN scores of one of the networks on the page's videos.
+
+    Args:
+        comparison: with a training part.
+        name: trained, untrained or still.
+        k: neighbours that vote.
+        temperature: of a vote.
+
+    Raises:
+        ValueError: there is no training part.
+    """
+    test_VD, train_VD, test_labels_V, train_labels_V = _labelled(comparison, name)
+    return knn_accuracy(
+        test_VD,
+        test_labels_V,
+        train_VD,
+        train_labels_V,
+        k=min(k, len(train_VD)),
+        temperature=temperature,
+        n_classes=len(comparison.test.class_names),
+    )
+
+
+def linear_score(comparison: Comparison, name: str, seed: int = 0) -> float | None:
+    """Top-1 of a linear probe on one of the networks; None where only one class is to be learned.
+
+    Args:
+        comparison: with a training part.
+        name: trained, untrained or still.
+        seed: of the probe's folds.
+
+    Raises:
+        ValueError: there is no training part.
+    """
+    test_VD, train_VD, test_labels_V, train_labels_V = _labelled(comparison, name)
+    if len(torch.unique(train_labels_V)) < 2 or comparison.train is None:
+        return None
+    groups = torch.from_numpy(comparison.train.group_ids)
+    n_classes = len(comparison.test.class_names)
+    probe = linear_probe(
+        train_VD,
+        train_labels_V,
+        test_VD,
+        test_labels_V,
+        train_groups_N=groups,
+        n_classes=n_classes,
+        seed=seed,
+    )
+    return probe.scores.top1
+
+
+def _labelled(comparison: Comparison, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if comparison.train is None:
+        raise ValueError("scores by label need a labelled training part")
+    labels = [torch.from_numpy(part.label_ids) for part in (comparison.test, comparison.train)]
+    return comparison.test_means(name), comparison.train_means(name), labels[0], labels[1]
+
+
+def _some(videos: Manifest, most: int, bad: Collection[str], seed: int) -> Manifest:
+    """At most so many of the videos, spread evenly at random, without those known to be bad."""
+    unreadable = set(bad)
+    rows = np.array([row for row, path in enumerate(videos.paths) if path not in unreadable], int)
+    if len(rows) > most:
+        rows = np.sort(numpy_rng(seed).permutation(rows)[:most])
+    return videos.take(rows)
+
+
+def _retry(videos: Manifest, work: Callable[[Manifest], T]) -> tuple[T, Manifest]:
+    """Do the work on the videos that can be read, and say which these are."""
+    while len(videos):
+        try:
+            return work(videos), videos
+        except CorruptVideoError as error:
+            logger.warning("%s; left out of the page", error)
+            good = [row for row, path in enumerate(videos.paths) if path != error.path]
+            videos = videos.take(good)
+    raise UserError(videos.source, "holds no video that can be read", "see quarantine.csv")

@@ -1,0 +1,159 @@
+"""A data set looked through: scanned, listed, and summed up in a table a person reads."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cvrl.data.clips import ClipSpec
+from cvrl.data.manifest import Manifest, read_manifest, write_manifest
+from cvrl.data.scan import scan
+from cvrl.report.contact_sheet import draw_pairs
+from cvrl.utils.errors import UserError
+
+WINDOW = ClipSpec(frames=16, stride=2)
+SHOWN = 20
+
+
+def inspect(
+    source: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] = "manifest.csv",
+    workers: int | None = None,
+    sheet: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    split_column: str = "split",
+    console: Console | None = None,
+) -> Manifest:
+    """Decode a data set once, write its manifest, and show what is in it.
+
+    A scan that was stopped leaves ``<output>.partial`` and goes on from it.
+
+    Args:
+        source: anything :func:`read_manifest` reads; files that are missing are listed as bad.
+        output: the manifest to write, CSV.
+        workers: processes that decode; None is one a core.
+        sheet: a PNG to draw sampled, augmented pairs into.
+        root: what relative paths in a list start from.
+        split_column: the column that holds the split.
+        console: where the summary goes; None is standard output.
+
+    Returns:
+        The manifest as written, bad rows included.
+
+    Raises:
+        UserError: nothing to scan, nothing that decodes, or an output that cannot be written.
+
+    Example:
+        >>> inspect("videos", sheet="sheet.png")  # doctest: +SKIP
+    """
+    output = Path(output)
+    console = console or Console()
+    listed = read_manifest(
+        source, root=root, split_column=split_column, check_files=False, keep_bad=True
+    )
+    manifest = _scan_into(output, listed, workers)
+    good = manifest.without_bad()
+    console.print(summary(manifest))
+    if good.bad:
+        console.print(_bad_files(manifest))
+    console.print(f"written: {escape(str(output))}", soft_wrap=True)
+    if not len(good):
+        raise UserError(source, "no video in it decodes", f"see the column reason in {output}")
+    if sheet is not None:
+        draw_pairs(good, sheet, spec=WINDOW)
+        console.print(f"drawn: {escape(str(sheet))}", soft_wrap=True)
+    return manifest
+
+
+def _scan_into(output: Path, listed: Manifest, workers: int | None) -> Manifest:
+    """Scan with a journal beside the output, write the output, remove the journal."""
+    journal = output.with_name(output.name + ".partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        manifest = scan(listed, workers=workers, journal=journal)
+        write_manifest(manifest, output)
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})"
+        raise UserError(output, reason, "give another --output") from error
+    journal.unlink(missing_ok=True)
+    return manifest
+
+
+def summary(manifest: Manifest) -> Table:
+    """The figures of a scanned manifest, bad files apart.
+
+    Args:
+        manifest: from :func:`cvrl.data.scan.scan`.
+
+    Example:
+        >>> from cvrl.data.manifest import make_manifest
+        >>> summary(scan(make_manifest({"path": ["gone.mp4"]}, root="/"), workers=0)).row_count
+        4
+    """
+    good = manifest.without_bad()
+    table = Table("", escape(manifest.source), title="Videos")
+    table.add_row("videos", f"{len(good)} that decode, {good.bad} bad")
+    table.add_row("classes", _classes(good))
+    table.add_row("groups", str(len(np.unique(good.group_ids))))
+    table.add_row("splits", _counted(_column(good, manifest.split_column)) or "none")
+    if not len(good):
+        return table
+    frames = np.array(_column(good, "frames"))
+    sizes = zip(_column(good, "width"), _column(good, "height"), strict=True)
+    short = int((frames < WINDOW.span).sum())
+    table.add_row("hours", f"{sum(_column(good, 'duration')) / 3600:.2f}")
+    table.add_row(
+        "frames", f"{frames.min()} min, {int(np.median(frames))} median, {frames.max()} max"
+    )
+    table.add_row("size", _counted([f"{width}x{height}" for width, height in sizes]))
+    table.add_row("fps", _counted([f"{rate:.5g}" for rate in _column(good, "fps")]))
+    table.add_row(
+        "short", f"{short} with fewer than {WINDOW.span} frames, a clip of 16 at stride 2"
+    )
+    return table
+
+
+def _column(manifest: Manifest, name: str) -> list[Any]:
+    if name not in manifest.table.column_names:
+        return []
+    return list(manifest.table[name].to_pylist())
+
+
+def _classes(manifest: Manifest) -> str:
+    """How many classes there are, and those too few or without any clip."""
+    names = manifest.class_names
+    if not names:
+        return "no labels"
+    counts = np.bincount(manifest.label_ids[manifest.label_ids >= 0], minlength=len(names))
+    text = f"{len(names)}, with {counts.min()} to {counts.max()} videos"
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        text += f"; without any that decodes: {', '.join(empty)}"
+    unlabelled = int((manifest.label_ids < 0).sum())
+    return text + (f"; {unlabelled} videos without a label" if unlabelled else "")
+
+
+def _counted(values: list[Any]) -> str:
+    """The commonest values with their counts."""
+    common = Counter(value for value in values if value is not None).most_common()
+    text = ", ".join(f"{value} ({count})" for value, count in common[:5])
+    return text + (f" and {len(common) - 5} more" if len(common) > 5 else "")
+
+
+def _bad_files(manifest: Manifest) -> Table:
+    """The first bad files with status and reason."""
+    bad = [row for row, status in enumerate(_column(manifest, "status")) if status != "ok"]
+    table = Table("file", "status", "reason", title="Bad files")
+    for row in bad[:SHOWN]:
+        entry = manifest.row(row)
+        name = os.path.relpath(entry["path"], manifest.root)
+        table.add_row(escape(name), entry["status"], escape(entry["reason"] or ""))
+    if len(bad) > SHOWN:
+        table.caption = f"and {len(bad) - SHOWN} more; see the columns status and reason"
+    return table

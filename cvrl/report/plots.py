@@ -1,0 +1,180 @@
+"""Drawings: curves and confusions as SVG for the page, and a summary as PNG for a README.
+
+The SVGs take their ink from the page (``currentColor``), so they suit light and dark.
+"""
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cvrl.utils.io import atomic_path
+
+INK = "#010203"  # stands for the page's own text colour until the drawing is put into the page
+ACCENT = "#3b82c4"
+RIGHT, WRONG = "#2e9e5b", "#d1495b"
+BAR_COLOURS = {"trained": ACCENT, "untrained": "#9aa5b1", "chance": "#c9d1d9"}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cvrl",
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,  # a class may be called "a$b"
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def curve(
+    epochs: Sequence[float], values: Sequence[float], title: str, *, percent: bool = False
+) -> str:
+    """One quantity over training, as SVG.
+
+    Args:
+        epochs: where it was measured.
+        values: what it was.
+        title: of the drawing.
+        percent: values are shares, to be shown as percentages, and each point is marked.
+
+    Example:
+        >>> curve([0.0, 1.0], [2.0, 1.0], "loss").startswith("<svg")
+        True
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.1), layout="constrained")
+        axes = figure.add_subplot()
+        scale = 100 if percent else 1
+        marker = "o" if percent or len(values) < 4 else None
+        shown = [scale * value for value in values]
+        axes.plot(epochs, shown, color=ACCENT, linewidth=1.6, marker=marker, markersize=3.5)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.15, color=INK)
+        axes.margins(x=0.02)
+        return inline_svg(figure, f"{title} over {len(values)} points")
+
+
+def confusion(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) -> str:
+    """Which class was taken for which, as SVG.
+
+    Args:
+        counts_CC: videos by true class (rows) and answer (columns).
+        names: of the classes.
+        title: of the drawing.
+
+    Example:
+        >>> confusion(np.eye(2, dtype=np.int64), ["hop", "pace"], "kNN").startswith("<svg")
+        True
+    """
+    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.34 * len(names)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(side, side), layout="constrained")
+        axes = figure.add_subplot()
+        # Paint of one colour whose strength is the share: it works on any background.
+        rgba_CC4 = np.zeros((*share_CC.shape, 4))
+        rgba_CC4[..., :3] = matplotlib.colors.to_rgb(ACCENT)
+        rgba_CC4[..., 3] = share_CC
+        axes.imshow(rgba_CC4)
+        for row, column in np.argwhere(counts_CC > 0):
+            axes.text(column, row, counts_CC[row, column], ha="center", va="center", fontsize=8)
+        ticks = range(len(names))
+        axes.set_xticks(ticks, names, rotation=90)
+        axes.set_yticks(ticks, names)
+        axes.tick_params(length=0)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("answer")
+        return inline_svg(figure, f"{title}: rows are true classes, columns answers")
+
+
+def inline_svg(figure: Figure, title: str) -> str:
+    """A figure as an SVG element to be put into a page, as wide as its place.
+
+    Args:
+        figure: drawn in INK where the page's text colour is meant.
+        title: what it shows, for those who cannot see it.
+    """
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    head, _, body = text.partition(">")
+    box = re.search(r'viewBox="[^"]+"', head)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S).replace(INK, "currentColor")
+    label = title.replace("&", "and").replace('"', "'").replace("<", "(").replace(">", ")")
+    return f'<svg {box[0] if box else ""} role="img" aria-label="{label}">{body.strip()}'
+
+
+def summary_png(
+    path: str | os.PathLike[str],
+    scores: Mapping[str, float],
+    title: str,
+    strips: Sequence[tuple[str, Sequence[tuple[NDArray[np.uint8], str, bool | None]]]],
+) -> None:
+    """Draw the outcome of a run as one picture: bars, and rows of neighbours.
+
+    Args:
+        path: the PNG; replaced as a whole.
+        scores: shares in [0, 1] by name: trained, untrained, chance.
+        title: of the bars.
+        strips: rows: a name, and pictures (H, W, 3), each with a caption and whether it is right
+            (None for the query).
+    """
+    columns = max((len(pictures) for _, pictures in strips), default=0)
+    height = max(2.6, 1.02 * len(strips))
+    with matplotlib.rc_context({"font.size": 9, "text.parse_math": False}):
+        figure = Figure(figsize=(3.0 + 1.15 * columns, height), layout="constrained")
+        halves: Any = figure.subfigures(1, 2, width_ratios=(3.0, max(1.15 * columns, 0.1)))
+        _bars(halves[0].add_subplot(), scores, title)
+        if strips:
+            grid = halves[1].subplots(len(strips), columns, squeeze=False)
+            for row, (name, pictures) in zip(grid, strips, strict=True):
+                _strip(row, name, pictures)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, facecolor="white")
+
+
+def _bars(axes: Axes, scores: Mapping[str, float], title: str) -> None:
+    names = list(scores)
+    values = [100 * scores[name] for name in names]
+    colours = [BAR_COLOURS.get(name, ACCENT) for name in names]
+    bars = axes.barh(range(len(names)), values, color=colours, height=0.62)
+    axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, min(100.0, 1.25 * max(values)) if any(values) else 1)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+
+
+def _strip(
+    row: NDArray[Any], name: str, pictures: Sequence[tuple[NDArray[np.uint8], str, bool | None]]
+) -> None:
+    for axes in row:
+        axes.set_axis_off()
+    for axes, (picture_HWC, caption, right) in zip(row, pictures, strict=False):
+        axes.set_axis_on()
+        axes.imshow(picture_HWC)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        colour = "#222222" if right is None else RIGHT if right else WRONG
+        for spine in axes.spines.values():
+            spine.set(color=colour, linewidth=2.2)
+        mark = "" if right is None else "✓ " if right else "✗ "
+        axes.set_title(f"{mark}{caption}", fontsize=7, color=colour, pad=2)
+    row[0].set_ylabel(name, fontsize=8)

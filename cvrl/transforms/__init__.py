@@ -1,0 +1,35 @@
+"""Transforms of clips, consistent over time, and the published recipes made of them."""
+
+from cvrl.transforms import recipes
+from cvrl.transforms.colour import ColorJitter, Grayscale, Normalize, Solarize
+from cvrl.transforms.filters import Cutout, GaussianBlur, GaussianNoise, Sobel
+from cvrl.transforms.geometry import (
+    CenterCrop,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Resize,
+    Rotate,
+)
+from cvrl.transforms.op import Op
+from cvrl.transforms.recipe import Recipe
+
+__all__ = [
+    "CenterCrop",
+    "ColorJitter",
+    "Cutout",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Grayscale",
+    "HorizontalFlip",
+    "Normalize",
+    "Op",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "Recipe",
+    "Resize",
+    "Rotate",
+    "Sobel",
+    "Solarize",
+    "recipes",
+]

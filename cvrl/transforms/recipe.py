@@ -1,0 +1,209 @@
+"""A recipe: which transforms each view of a video goes through, and whose draws are whose.
+
+Shapes: B videos, V views, C channels, T frames, H W pixels.
+
+Every random number belongs to one place. A recipe takes one seed a view from the generator given,
+so another view leaves the earlier ones as they were; and each transform of a view has a generator
+of its own, so another strength of one leaves the draws of the others as they were.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cvrl.transforms.colour import Normalize
+from cvrl.transforms.op import Op, Shape, check_clip, integer, to_float
+from cvrl.utils.seed import torch_generator
+
+# Of one transform: one set for the clip, or one a frame. Of one view: those of its transforms.
+ViewParams: TypeAlias = tuple[tuple[Any, ...], ...]
+Params: TypeAlias = tuple[ViewParams, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The transforms of each view, applied to a stack of clips.
+
+    Args:
+        views: the transforms of view 0, 1, ... in order. Where there are more clips than entries,
+            the entries take turns: with two of them, A B A B.
+        consistent: draw once a clip. False draws anew for every frame, as CVRL's ablation does.
+        as_float: end in float32. False leaves the dtype to the transforms.
+        earlier: for each view, how many transforms of a larger recipe come before these; see
+            :meth:`split`.
+
+    Example:
+        >>> from cvrl.transforms import HorizontalFlip, RandomResizedCrop
+        >>> recipe = Recipe([[RandomResizedCrop(size=32), HorizontalFlip(p=0.5)]])
+        >>> clips_VCTHW = torch.zeros(2, 3, 8, 60, 80, dtype=torch.uint8)
+        >>> recipe(clips_VCTHW, torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 8, 32, 32])
+    """
+
+    views: Sequence[Sequence[Op[Any]]]
+    consistent: bool = True
+    as_float: bool = True
+    earlier: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", tuple(tuple(ops) for ops in self.views))
+        object.__setattr__(self, "earlier", tuple(self.earlier) or (0,) * len(self.views))
+        if not self.views:
+            raise ValueError("a recipe needs the transforms of at least one view")
+
+    @property
+    def normalised(self) -> bool:
+        """Whether clips are shifted and scaled after [0, 1]."""
+        return any(isinstance(op, Normalize) for ops in self.views for op in ops)
+
+    def __call__(self, clips_VCTHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw parameters and apply them.
+
+        Args:
+            clips_VCTHW: uint8 in [0, 255] or floating in [0, 1]; dimensions before C are views,
+                however many: (C, T, H, W) is one.
+            generator: CPU generator; may be left out where nothing is random.
+
+        Returns:
+            float32 clips, with the leading dimensions they came with.
+
+        Raises:
+            ValueError: dtype or shape is not that of clips.
+            UserError: the video is too small for a crop.
+        """
+        return self.apply(clips_VCTHW, self.draw(clips_VCTHW.shape, generator))
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Params:
+        """The parameters for clips of one shape, as plain numbers.
+
+        Args:
+            shape: (..., C, T, H, W).
+            generator: CPU generator; one draw a view is taken from it.
+
+        Example:
+            >>> from cvrl.transforms import CenterCrop
+            >>> Recipe([[CenterCrop(size=2)]]).draw((3, 8, 4, 4))
+            (((Box(top=1, left=1, height=2, width=2),),),)
+        """
+        if len(shape) < 4 or 0 in shape:
+            raise ValueError(f"clips are (..., C, T, H, W), none of them 0, not {tuple(shape)}")
+        channels, frames, height, width = shape[-4:]
+        return tuple(
+            self._draw_view(view, (channels, frames, height, width), generator)
+            for view in range(math.prod(shape[:-4]))
+        )
+
+    def apply(self, clips_VCTHW: Tensor, params: Params) -> Tensor:
+        """Apply drawn parameters, on whatever device the clips are.
+
+        Args:
+            clips_VCTHW: clips of the shape that was drawn for.
+            params: from :meth:`draw`.
+
+        Returns:
+            As :meth:`__call__`.
+
+        Raises:
+            ValueError: dtype, shape, or number of views is another.
+        """
+        clips = clips_VCTHW.reshape(-1, *clips_VCTHW.shape[-4:])
+        if len(clips) != len(params):
+            raise ValueError(f"parameters of {len(params)} views for {len(clips)} clips")
+        done = [self._apply_view(*item) for item in zip(count(), clips, params, strict=False)]
+        return _stack(done).reshape(*clips_VCTHW.shape[:-4], *done[0].shape)
+
+    def apply_batch(self, clips_BVCTHW: Tensor, params_B: Sequence[Params]) -> Tensor:
+        """Apply the parameters of several samples, each drawn by itself, to their batch.
+
+        Args:
+            clips_BVCTHW: clips of one size.
+            params_B: from :meth:`draw`, one a sample.
+
+        Returns:
+            float32 (B, V, C, T, H', W'), the same as sample by sample.
+
+        Raises:
+            ValueError: the batch has another number of samples.
+
+        Example:
+            >>> from cvrl.transforms import HorizontalFlip
+            >>> recipe = Recipe([[HorizontalFlip(p=0.5)]])
+            >>> clips_BVCTHW = torch.zeros(4, 2, 3, 8, 32, 32, dtype=torch.uint8)
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> params_B = [recipe.draw(clips.shape, generator) for clips in clips_BVCTHW]
+            >>> recipe.apply_batch(clips_BVCTHW, params_B).dtype
+            torch.float32
+        """
+        if len(clips_BVCTHW) != len(params_B):
+            given, batch = len(params_B), len(clips_BVCTHW)
+            raise ValueError(f"parameters of {given} samples for a batch of {batch}")
+        return _stack([self.apply(*sample) for sample in zip(clips_BVCTHW, params_B, strict=True)])
+
+    def split(self) -> tuple["Recipe", "Recipe"]:
+        """Cut the recipe after its crop: one half for the worker, one for the training device.
+
+        Videos differ in size, so the crop must come before batches are made; its half keeps uint8,
+        which costs a quarter of float32 to send. Both halves, given generators in the same state,
+        make the draws of the whole: ``rest(crop(x, g()), g()) == recipe(x, g())``, bit for bit.
+
+        Returns:
+            (crop, rest).
+
+        Example:
+            >>> from cvrl.transforms import HorizontalFlip, RandomResizedCrop
+            >>> crop, rest = Recipe([[RandomResizedCrop(size=8), HorizontalFlip()]]).split()
+            >>> [len(ops) for ops in crop.views], rest.views
+            ([1], ((HorizontalFlip(p=1.0),),))
+        """
+        cuts = [
+            max((i + 1 for i, op in enumerate(ops) if op.resizes), default=0) for ops in self.views
+        ]
+        crops = [ops[:cut] for ops, cut in zip(self.views, cuts, strict=True)]
+        rests = [ops[cut:] for ops, cut in zip(self.views, cuts, strict=True)]
+        done = [before + cut for before, cut in zip(self.earlier, cuts, strict=True)]
+        return (
+            Recipe(crops, consistent=self.consistent, as_float=False, earlier=self.earlier),
+            Recipe(rests, consistent=self.consistent, as_float=self.as_float, earlier=done),
+        )
+
+    def _draw_view(self, view: int, shape: Shape, generator: torch.Generator | None) -> ViewParams:
+        seed = None if generator is None else integer(generator, 0, 2**62)
+        kind = view % len(self.views)
+        drawn = []
+        for index, op in enumerate(self.views[kind], start=self.earlier[kind]):
+            own = None if seed is None else torch_generator(seed, index)
+            channels, frames, height, width = shape
+            parts = 1 if self.consistent else frames
+            part = (channels, frames // parts, height, width)
+            sets = tuple(op.draw(own, part) for _ in range(parts))
+            sizes = {op.output_shape(part, params) for params in sets}
+            if len(sizes) > 1:
+                raise ValueError(f"frames of one clip end in different sizes after {op}")
+            _, _, height, width = sizes.pop()
+            shape = channels, frames, height, width
+            drawn.append(sets)
+        return tuple(drawn)
+
+    def _apply_view(self, view: int, clip_CTHW: Tensor, params: ViewParams) -> Tensor:
+        check_clip(clip_CTHW)
+        for op, sets in zip(self.views[view % len(self.views)], params, strict=True):
+            if len(sets) not in (1, clip_CTHW.shape[1]):
+                raise ValueError(
+                    f"parameters of {len(sets)} frames for a clip of {clip_CTHW.shape[1]}"
+                )
+            parts = clip_CTHW.chunk(len(sets), dim=1)
+            done = [op.apply(part, drawn) for part, drawn in zip(parts, sets, strict=True)]
+            clip_CTHW = done[0] if len(done) == 1 else torch.cat(done, dim=1)
+        return to_float(clip_CTHW) if self.as_float else clip_CTHW
+
+
+def _stack(clips: Sequence[Tensor]) -> Tensor:
+    if len({clip.shape for clip in clips}) > 1:
+        shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
+        raise ValueError(f"views end in different sizes: {shapes}")
+    return torch.stack(list(clips))

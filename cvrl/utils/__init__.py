@@ -1,0 +1,1 @@
+"""Small pieces every other room may use: errors, seeds, files, ranks, logs."""

@@ -1,0 +1,83 @@
+"""The two errors a user of the library meets, and how a command ends on them."""
+
+import sys
+from collections.abc import Callable
+from os import PathLike, fspath
+
+
+class UserError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line, ``thing: reason; remedy``, so that it can be printed as it is.
+
+    Args:
+        thing: what is wrong, as the user knows it: a path, a config key, a flag.
+        reason: why it cannot be used.
+        remedy: what to do about it.
+
+    Example:
+        >>> str(UserError("videos/", "the folder is empty", "give a folder that holds videos"))
+        'videos/: the folder is empty; give a folder that holds videos'
+    """
+
+    def __init__(self, thing: object, reason: str, remedy: str = "") -> None:
+        self.thing = str(thing)
+        self.reason = _one_line(reason)
+        self.remedy = _one_line(remedy)
+        super().__init__(f"{self.thing}: {self.reason}" + (f"; {self.remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """Rebuild from the three parts, so the error survives the way out of a worker process."""
+        return type(self), (self.thing, self.reason, self.remedy)
+
+
+class CorruptVideoError(ValueError):
+    """A video file cannot give the frames asked of it.
+
+    Attributes:
+        path: the file.
+        reason: one line that says what is wrong with it.
+
+    Example:
+        >>> error = CorruptVideoError("clip.mp4", "no video stream")
+        >>> error.path, error.reason
+        ('clip.mp4', 'no video stream')
+    """
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        self.path = fspath(path)
+        self.reason = _one_line(reason)
+        super().__init__(f"{self.path}: {self.reason}")
+
+    def __reduce__(self) -> tuple[type["CorruptVideoError"], tuple[str, str]]:
+        """Rebuild from path and reason, so the error survives the way out of a worker process."""
+        return type(self), (self.path, self.reason)
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a command's ``main`` and end the process the way a user expects.
+
+    A :class:`UserError` or :class:`CorruptVideoError` becomes one line on stderr and exit code 2;
+    Ctrl-C becomes exit code 130; a closed pipe is no error. Anything else is a bug and keeps its
+    traceback.
+
+    Args:
+        main: the command, without arguments.
+
+    Example:
+        >>> run_tool(lambda: None)
+    """
+    try:
+        main()
+    except (UserError, CorruptVideoError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone, as in `... | head`; nothing is left to tell it
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split())

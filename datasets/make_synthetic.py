@@ -1,0 +1,203 @@
+"""Write a small action data set whose classes need motion, as real H.264 files.
+
+Every video shows one actor in a textured scene. The actor has four degrees of freedom: where it
+stands (side), how high it is (height), how it leans (tilt) and how near it is (size). All four are
+drawn from one distribution for every class; the class says which *body* acts (person or hound) and
+which of the four *moves*, while the other three stay frozen:
+
+    pace   side to side          rock   leans to and fro
+    hop    up and down           loom   comes nearer and goes away
+
+So the frames of two motions, taken one at a time, have exactly the same distribution: one frame
+shows the body (a quarter right among the eight classes), and only motion shows the rest.
+
+Everything else is nuisance, and it cannot tell the classes apart: video ``i`` of every class has
+the same scene, colours, limbs, camera shake, light, distractors, speed and noise. A group is one
+scene with one cast; train and test share no scene.
+"""
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from synthetic_scene import CLASSES, FPS, draw_scene, draw_take, render
+
+from cvrl.utils.errors import UserError, run_tool
+from cvrl.utils.io import atomic_path
+from cvrl.utils.log import set_up_logging, track
+from cvrl.utils.processes import Lost, map_in_processes
+from cvrl.utils.seed import numpy_rng
+
+SCENE_VIDEOS = 4  # videos of a class that share a scene and a cast
+TEST_PART = 3  # every third scene is held out
+_SCENE, _TAKE, _GRAIN = range(3)  # the last part of a random key: what the draw is for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides every byte of a data set.
+
+    Attributes:
+        seed: of all draws.
+        videos_per_class: at least 3, as the test part needs a scene and the training part two.
+        classes: names out of CLASSES.
+        width, height: of the videos in pixels, even numbers.
+    """
+
+    seed: int
+    videos_per_class: int
+    classes: tuple[str, ...]
+    width: int
+    height: int
+
+    @property
+    def scenes(self) -> int:
+        """How many scenes the videos of a class are spread over."""
+        return max(TEST_PART, self.videos_per_class // SCENE_VIDEOS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to write: where, which class, and which of its videos."""
+
+    path: Path
+    plan: Plan
+    label: str
+    index: int
+
+    @property
+    def scene(self) -> int:
+        """The number of its scene."""
+        return self.index % self.plan.scenes
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Its line of the manifest: path, label, group, split."""
+        group = f"{self.label}_g{self.scene:02d}"
+        split = "test" if self.scene % TEST_PART == TEST_PART - 1 else "train"
+        return f"{self.label}/{self.path.name}", self.label, group, split
+
+
+def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
+    """Render one video and write it as H.264 in MP4, whole or not at all.
+
+    Args:
+        job: which one.
+        beat: called now and then to show that the work goes on.
+    """
+    plan = job.plan
+    scene = draw_scene(numpy_rng(plan.seed, job.scene, _SCENE), plan.width, plan.height)
+    take = draw_take(numpy_rng(plan.seed, job.index, _TAKE), plan.width / plan.height)
+    grain = numpy_rng(plan.seed, job.index, _GRAIN)
+    beat()
+    with atomic_path(job.path) as temporary, av.open(str(temporary), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
+        stream.time_base = Fraction(1, FPS)
+        # One thread, so that the file does not depend on the machine; short gaps between key
+        # frames, so that reading from the middle is cheap.
+        stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "g": "12"}
+        for clean in render(scene, take, job.label, plan.width, plan.height):
+            noise = grain.standard_normal(clean.shape, np.float32) * np.float32(take.noise)
+            pixels = np.clip(clean + noise, 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def make(plan: Plan, output: Path, workers: int) -> list[Job]:
+    """Write a data set; videos that are there already are kept.
+
+    Args:
+        plan: what to write.
+        output: folder for a folder a class, manifest.csv and synthetic.json.
+        workers: processes; 0 writes in this one.
+
+    Returns:
+        The jobs of all videos, those that were there included.
+
+    Raises:
+        UserError: the folder holds a data set of another plan, or a writing process died.
+    """
+    check_folder(plan, output)
+    jobs = [
+        Job(output / label / f"{label}_{index:04d}.mp4", plan, label, index)
+        for index in range(plan.videos_per_class)
+        for label in plan.classes
+    ]
+    missing = [job for job in jobs if not job.path.exists()]
+    done = map_in_processes(write_video, missing, workers=workers)
+    for position, outcome in track(done, len(missing), "writing videos"):
+        if isinstance(outcome, Lost):
+            remedy = "run the same command again"
+            raise UserError(missing[position].path, outcome.reason, remedy)
+    with atomic_path(output / "manifest.csv") as temporary, open(temporary, "w") as stream:
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(("path", "label", "group", "split"))
+        lines.writerows(sorted(job.row() for job in jobs))
+    return jobs
+
+
+def check_folder(plan: Plan, output: Path) -> None:
+    """Leave a note of the plan in the folder, or refuse one that was made by another plan.
+
+    Raises:
+        UserError: the plan in the folder is another.
+    """
+    note = output / "synthetic.json"
+    text = json.dumps(vars(plan), indent=1) + "\n"
+    if note.exists() and note.read_text() != text:
+        reason = "holds a data set made with other settings"
+        raise UserError(output, reason, "delete it, or give another --output")
+    with atomic_path(note) as temporary:
+        temporary.write_text(text)
+
+
+def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
+    """Read the command line.
+
+    Returns:
+        What to write, where, and by how many processes.
+
+    Raises:
+        UserError: a value that cannot be used.
+    """
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--videos-per-class", type=int, default=48, metavar="N")
+    add("--classes", nargs="+", default=CLASSES, choices=CLASSES, metavar="NAME")
+    add("--seed", type=int, default=0)
+    add("--size", default="96x72", help="width x height in pixels, as in 96x72")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes that write")
+    given = parser.parse_args(arguments)
+    if given.videos_per_class < TEST_PART:
+        reason = f"gives no test part, which takes every {TEST_PART}rd scene"
+        raise UserError(f"--videos-per-class {given.videos_per_class}", reason, "give 3 or more")
+    sides = [int(side) if side.isdecimal() else 0 for side in given.size.split("x")]
+    if len(sides) != 2 or any(side < 32 or side % 2 for side in sides):
+        reason = "not two even numbers of 32 pixels or more"
+        raise UserError(f"--size {given.size}", reason, "give it as in 96x72")
+    classes = tuple(name for name in CLASSES if name in given.classes)
+    plan = Plan(given.seed, given.videos_per_class, classes, sides[0], sides[1])
+    return plan, given.output, given.workers
+
+
+def main() -> None:
+    """Write the data set and say what it holds."""
+    set_up_logging()
+    plan, output, workers = parse()
+    splits = [job.row()[-1] for job in make(plan, output, workers)]
+    print(
+        f"{output}: {len(splits)} videos of {len(plan.classes)} classes, "
+        f"{splits.count('train')} to train and {splits.count('test')} to test"
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)

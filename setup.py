@@ -1,0 +1,61 @@
+"""The package: what it needs to run, and what its tests need on top."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cvrl" / "__init__.py").read_text(), re.M)
+
+setup(
+    name="cvrl",
+    version=VERSION[1] if VERSION else "0",
+    description="Self-supervised learning from video with 3D ResNets",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["cvrl", "cvrl.*"]),
+    package_data={"cvrl": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "pytorchvideo>=0.1.5",
+        "decord2>=3.2",  # imports as `decord`; never beside the package `decord`, which it replaces
+        "av>=14",
+        "fvcore>=0.1.5",
+        "einops>=0.8",
+        "accelerate>=1.0",
+        "timm>=1.0.12",
+        "omegaconf>=2.4",
+        "PyYAML>=6.0",
+        "numpy>=1.26",
+        "scikit-learn>=1.4",
+        "psutil>=5.9",
+        "pyarrow>=15",
+        "safetensors>=0.4.3",
+        "pillow>=10.1",
+        "matplotlib>=3.8",
+        "rich>=13.7",
+        "tensorboard>=2.16",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.100",
+            "mypy~=2.4.0",
+            "pytest>=8.2",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
+            "ruff~=0.17.6",
+            "types-PyYAML>=6.0",
+            "types-psutil>=5.9",
+        ],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

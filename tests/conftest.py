@@ -1,0 +1,123 @@
+"""What every test may ask for: real H.264 files made on the spot, and the folder of real videos."""
+
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, and for the processes tests start
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).parent.parent
+MakeVideo = Callable[..., Path]
+
+torch.set_num_threads(1)  # the suite runs in parallel, and one thread adds up in one order
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real videos; a test that asks for it is skipped where there is none."""
+    place = os.environ.get("CVRL_TEST_DATA")
+    folder = Path(place) if place else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real videos: {folder} is not there (CVRL_TEST_DATA names the folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_video() -> MakeVideo:
+    """A writer of real video files, see :func:`write_video`."""
+    return write_video
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 classes of 6 files, 48x64 pixels, 24 to 40 frames: a square goes right, or down.
+
+    The files must not be written to: the folder serves the whole session.
+    """
+    folder = tmp_path_factory.mktemp("videos")
+    for class_name, velocity in (("down", (1, 0)), ("right", (0, 1))):
+        for index in range(6):
+            frames = moving_square(24 + 16 * index // 5, velocity=velocity, seed=index)
+            write_video(folder / class_name / f"{class_name}_{index}.mp4", frames)
+    return folder
+
+
+def moving_square(
+    frames: int,
+    *,
+    size: tuple[int, int] = (48, 64),
+    velocity: tuple[int, int] = (0, 1),
+    seed: int = 0,
+) -> NDArray[np.uint8]:
+    """A bright square on a still texture, wrapping round at the edges: (T, H, W, 3), RGB.
+
+    Args:
+        frames: T.
+        size: H and W, pixels, even.
+        velocity: of the square, pixels a frame, down and to the right.
+        seed: of texture, start and colour.
+    """
+    H, W = size
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 120, size=(H // 8 + 1, W // 8 + 1, 3))
+    still_HWC = coarse.repeat(8, axis=0).repeat(8, axis=1)[:H, :W]
+    colour = rng.integers(160, 256, size=3)
+    top, left = rng.integers(0, H), rng.integers(0, W)
+    side = min(size) // 4
+    clip_THWC = np.repeat(still_HWC[None].astype(np.uint8), frames, axis=0)
+    for t in range(frames):
+        rows = (top + velocity[0] * t + np.arange(side)) % H
+        columns = (left + velocity[1] * t + np.arange(side)) % W
+        clip_THWC[t][np.ix_(rows, columns)] = colour
+    return clip_THWC
+
+
+def write_video(
+    path: Path,
+    frames: NDArray[np.uint8] | int = 32,
+    *,
+    fps: float = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    gop: int = 12,
+    times: list[int] | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode frames into a file; the container is the one the suffix says.
+
+    Args:
+        path: the file; its folder is made.
+        frames: (T, H, W, 3) RGB, H and W even; or a number of frames of :func:`moving_square`.
+        fps: frames a second.
+        codec: an encoder that PyAV's FFmpeg has.
+        pix_fmt: how the file keeps colour.
+        gop: frames from one key frame to the next.
+        times: presentation times in units of 1 / fps, ascending; a gap makes the rate vary.
+        options: of the encoder, such as ``{"crf": "0"}`` for libx264 without loss.
+
+    Returns:
+        The path.
+    """
+    clip_THWC = moving_square(frames) if isinstance(frames, int) else frames
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width = clip_THWC.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        stream.gop_size = gop
+        stream.time_base = 1 / rate
+        for index, image_HWC in enumerate(clip_THWC):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), format="rgb24")
+            frame.pts = times[index] if times else index
+            frame.time_base = 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

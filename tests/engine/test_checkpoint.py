@@ -1,0 +1,75 @@
+"""Checkpoints are whole or absent, and nothing in them runs."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from cvrl.engine.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    remove_leftovers,
+    save_checkpoint,
+)
+from cvrl.utils.errors import UserError
+
+
+def state(step):
+    return {"step": step, "task": {"w": torch.full((2,), float(step))}, "optimizer": {}}
+
+
+def test_round_trip_and_the_newest_are_kept(tmp_path):
+    for step in (1, 2, 30, 4):
+        save_checkpoint(tmp_path, step, state(step), keep=3)
+    assert [p.name for p in list_checkpoints(tmp_path)] == [
+        "step_00000002.pt",
+        "step_00000004.pt",
+        "step_00000030.pt",
+    ]
+    loaded = load_checkpoint(tmp_path / "step_00000030.pt")
+    assert loaded["step"] == 30 and torch.equal(loaded["task"]["w"], torch.full((2,), 30.0))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "step_00000001.pt")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_named_with_the_remedy(tmp_path, share):
+    path = save_checkpoint(tmp_path, 1, state(1), keep=1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="not a whole cvrl checkpoint.*remove it"):
+        load_checkpoint(path)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+def test_nothing_in_a_file_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"step": 1, "task": Attack()}, "step_00000001.pt")
+    with pytest.raises(UserError):
+        load_checkpoint("step_00000001.pt")
+    (tmp_path / "step_00000002.pt").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(UserError):
+        load_checkpoint("step_00000002.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [{"step": 1}, [1, 2], {"task": {}}])
+def test_foreign_files_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="not a cvrl checkpoint"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_leftovers_of_a_killed_run_go(tmp_path):
+    path = save_checkpoint(tmp_path, 1, state(1), keep=1)
+    (tmp_path / ".step_00000002.123.tmp.pt").write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,96 @@
+"""Cards and results: complete, readable, and the same after a trip to disk."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import cvrl
+from cvrl.evaluation.card import Result, Row, card_lines, example_card, read_result, render
+
+ROWS = [
+    Row("trained", {"top1": 0.625, "top5": None}, {"embedding_std": 0.9, "effective_rank": 20.5}),
+    Row("untrained", {"top1": 0.25, "top5": None}, {"embedding_std": 0.1, "effective_rank": 2.0}),
+    Row("chance", {"top1": 0.125, "top5": None}),
+]
+
+
+def text(result: Result, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(result))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+class TestDisk:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        result = Result(example_card(), ROWS)
+        path = result.write(tmp_path / "eval")
+        assert path == tmp_path / "eval" / "knn.json"
+        assert read_result(path) == result
+
+    def test_it_is_plain_json_with_every_field(self, tmp_path: Path) -> None:
+        data = json.loads(Result(example_card(), ROWS).write(tmp_path).read_text())
+        assert set(data["card"]) == {field.name for field in dataclasses.fields(example_card())}
+        assert [row["name"] for row in data["rows"]] == ["trained", "untrained", "chance"]
+
+    def test_a_later_result_replaces_an_earlier_one(self, tmp_path: Path) -> None:
+        Result(example_card(), ROWS).write(tmp_path)
+        path = Result(example_card(), ROWS[2:]).write(tmp_path)
+        assert len(read_result(path).rows) == 1
+        assert [file.name for file in tmp_path.iterdir()] == ["knn.json"]
+
+
+class TestRows:
+    def test_by_name(self) -> None:
+        result = Result(example_card(), ROWS)
+        assert result.row("untrained") is ROWS[1]
+        with pytest.raises(KeyError, match="supervised"):
+            result.row("supervised")
+
+
+class TestText:
+    def test_scores_in_percent_beside_each_other(self) -> None:
+        shown = text(Result(example_card(), ROWS))
+        lines = {line.split()[1]: line for line in shown.splitlines() if "│" in line}
+        assert "62.5" in lines["trained"] and "20.50" in lines["trained"]
+        assert "25.0" in lines["untrained"]
+        assert "12.5" in lines["chance"] and "20.50" not in lines["chance"]
+
+    def test_what_the_protocol_does_not_define_is_a_dash(self) -> None:
+        line = next(x for x in text(Result(example_card(), ROWS)).splitlines() if "chance" in x)
+        assert " - " in line
+
+    def test_the_card_is_shown_whole_on_a_narrow_terminal(self) -> None:
+        shown = "".join(text(Result(example_card(), ROWS), width=60).split())
+        for line in card_lines(example_card()):
+            assert "".join(line.split()) in shown
+
+    def test_everything_that_changes_a_number_is_there(self) -> None:
+        lines = "\n".join(card_lines(example_card()))
+        for fact in (
+            "videos/test: 8 listed, 8 scored, 2 classes",
+            "videos/train: 12 videos",
+            "disjoint",
+            "2 clips x 1 centre crop",
+            "8 frames, stride 4, 64 x 64 pixels",
+            "short videos loop",
+            "k 20, temperature 0.07, seed 0",
+            "weights 0000000000000000",
+            "r3d_small",
+            f"cvrl {cvrl.__version__}",
+            "random weights of seed 0",
+        ):
+            assert fact in lines
+
+    def test_notes_and_missing_parts(self) -> None:
+        plain = dataclasses.replace(
+            example_card(), train=None, n_classes=None, settings={}, notes=["two are short"]
+        )
+        lines = card_lines(plain)
+        assert lines[-1] == "note: two are short"
+        assert lines[0] == "test    videos/test: 8 listed, 8 scored"
+        assert not any(line.startswith("train") for line in lines)

@@ -1,0 +1,179 @@
+"""``tools/evaluate.py`` as a user runs it: what it prints, writes and refuses."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cvrl.config import Config, DataConfig, save_config
+from cvrl.data.clips import ClipSpec
+from cvrl.evaluation.card import read_result
+from cvrl.models.backbones import build_encoder
+from cvrl.pretrained import save_model
+from cvrl.utils.log import logger
+
+TOOL = Path(__file__).parents[2] / "tools" / "evaluate.py"
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run the tool in this process; the library's logger is put back afterwards."""
+    state = logger.handlers, logger.propagate, logger.level
+    spec = importlib.util.spec_from_file_location("evaluate_tool", TOOL)
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--workers", "0", *map(str, arguments)])
+        tool.run_tool(tool.main)
+
+    yield call
+    logger.handlers, logger.propagate = state[:2]
+    logger.setLevel(state[2])
+
+
+def refusal(run: Run, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line of a refusal, which must end the process with exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    return line
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, video_folder: Path) -> Path:
+    """A run folder: an untrained model, and a config that names the folder of videos."""
+    folder = tmp_path_factory.mktemp("runs") / "x"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
+    save_model(folder / "model.safetensors", encoder, clip=ClipSpec(4, 2), size=32)
+    config = Config(name="x", data=DataConfig(train=str(video_folder), hold_out=0.34))
+    save_config(config, folder / "config.yaml")
+    return folder
+
+
+@pytest.fixture
+def unlabelled(video_folder: Path, tmp_path: Path) -> Path:
+    """A flat folder of links to the videos."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for path in sorted(video_folder.rglob("*.mp4")):
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_the_data_come_from_the_run(
+    run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--checkpoint", checkpoint, "--protocol", "all")
+    shown = " ".join(capsys.readouterr().out.split())  # the terminal's width breaks lines
+    for protocol in ("knn", "linear", "instance"):
+        result = read_result(checkpoint / "eval" / f"{protocol}.json")
+        assert result.card.n_listed == result.card.n_scored == 4
+        assert str(checkpoint / "eval" / f"{protocol}.json") in shown
+    for word in ("trained", "untrained", "chance", "top-1 %", "R@1 %", "4 listed, 4 scored"):
+        assert word in shown
+    assert "0.34 of the groups" in shown
+
+
+def test_settings_reach_the_card(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["--k", 3, "--temperature", 0.2, "--clips", 1, "--seed", 7, "--centre"]
+    run("--checkpoint", checkpoint, "--output", tmp_path, *arguments)
+    card = read_result(tmp_path / "knn.json").card
+    assert card.settings == {"k": 3, "temperature": 0.2, "centre": True}
+    assert (card.clips_per_video, card.seed) == (1, 7)
+
+
+def test_a_model_file_with_videos_of_ones_own(
+    run: Run, checkpoint: Path, unlabelled: Path, tmp_path: Path
+) -> None:
+    """Without labels the protocol that needs none is chosen; the run's split does not apply."""
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((checkpoint / "model.safetensors").read_bytes())
+    run("--checkpoint", model, "--train", unlabelled)
+    card = read_result(tmp_path / "eval" / "instance.json").card
+    assert (card.n_scored, card.train) == (12, None)
+
+
+def test_train_and_test_lists(
+    run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path
+) -> None:
+    paths = sorted(video_folder.rglob("*.mp4"))
+    for name, chosen in (("train", paths[::2]), ("test", paths[1::2])):
+        rows = [f"{path},{path.parent.name}" for path in chosen]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *rows]))
+    lists = "--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv"
+    run("--checkpoint", checkpoint, *lists, "--output", tmp_path)
+    card = read_result(tmp_path / "knn.json").card
+    assert (card.n_train, card.n_scored) == (6, 6)
+
+
+class TestRefusals:
+    def test_unlabelled_videos(
+        self, run: Run, checkpoint: Path, unlabelled: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["--train", unlabelled, "--protocol", "knn"]
+        said = refusal(run, capsys, "--checkpoint", checkpoint, *arguments)
+        assert "no label" in said and "--protocol instance" in said
+
+    def test_leaking_groups(
+        self, run: Run, checkpoint: Path, video_folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        both = ["--train", video_folder, "--test", video_folder]
+        said = refusal(run, capsys, "--checkpoint", checkpoint, *both)
+        assert "12 files are in train and test" in said and "--allow-group-leak" in said
+
+    def test_no_run(self, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "holds no model.safetensors" in refusal(run, capsys, "--checkpoint", tmp_path)
+
+    def test_a_truncated_model(
+        self, run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = (checkpoint / "model.safetensors").read_bytes()
+        (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+        assert "model.safetensors" in refusal(run, capsys, "--checkpoint", tmp_path)
+
+    def test_a_model_without_videos(
+        self, run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "model.safetensors").write_bytes(
+            (checkpoint / "model.safetensors").read_bytes()
+        )
+        assert "--train" in refusal(run, capsys, "--checkpoint", tmp_path)
+
+    def test_missing_videos(
+        self, run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        said = refusal(run, capsys, "--checkpoint", checkpoint, "--train", "no/such/folder")
+        assert said.startswith("error: no/such/folder: no such file or folder")
+
+    def test_a_bad_video(
+        self, run: Run, checkpoint: Path, unlabelled: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (unlabelled / "z.mp4").write_text("this is no video")
+        said = refusal(run, capsys, "--checkpoint", checkpoint, "--train", unlabelled)
+        assert said.startswith(f"error: {unlabelled / 'z.mp4'}: ")
+
+
+def test_as_a_command(tmp_path: Path) -> None:
+    """The real thing in a process of its own, from another folder."""
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "--checkpoint", "nowhere"],
+        env={"PYTHONPATH": str(TOOL.parents[1]), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: nowhere: ")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,68 @@
+"""Write one feature vector a clip for a folder or list of videos.
+
+python tools/extract_features.py --checkpoint runs/x --input videos --output features.parquet
+python tools/extract_features.py --checkpoint runs/x --input list.csv --output f.npy --every 2
+
+The file has columns video, start, end (seconds) and vector; .npy holds the vectors and has the
+other columns in a .csv beside it. Killed, the same command goes on where it stopped. Videos that
+cannot be decoded are named in <output>.report.json.
+"""
+
+import argparse
+
+import torch
+
+from cvrl.data.loader import default_workers
+from cvrl.data.manifest import read_manifest
+from cvrl.evaluation.clip_stream import ClipChoice
+from cvrl.evaluation.feature_store import Extraction, extract_to_file
+from cvrl.evaluation.features import STAGES
+from cvrl.pretrained import load_encoder
+from cvrl.utils.errors import run_tool
+from cvrl.utils.log import logger, set_up_logging
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="run folder or model.safetensors")
+    add("--input", required=True, help="folder, list, CSV, or a single video")
+    add("--output", required=True, help="features.parquet or features.npy")
+    add("--root", help="folder that relative paths in a list start from")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--clips", type=int, help="clips spread over each video (default 1)")
+    which.add_argument("--every", type=float, help="a clip every so many seconds instead")
+    add("--stage", choices=STAGES, default="pooled", help="inner maps are averaged to a vector")
+    add("--batch-clips", type=int, default=16, help="clips encoded at a time")
+    add("--workers", type=int, default=default_workers(), help="processes that decode")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--strict", action="store_true", help="a bad video is an error")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load, read the list, extract, report."""
+    set_up_logging()
+    args = parse()
+    clips = 1 if args.clips is None and args.every is None else args.clips
+    choice = ClipChoice(clips=clips, every=args.every)
+    manifest = read_manifest(args.input, root=args.root)
+    encoder = load_encoder(args.checkpoint).to(args.device)
+    report = extract_to_file(
+        Extraction(encoder, choice, args.stage),
+        manifest,
+        args.output,
+        batch_clips=args.batch_clips,
+        workers=args.workers,
+        strict=args.strict,
+    )
+    for path, reason in report.bad:
+        logger.warning("left out %s: %s", path, reason)
+    bad = f", {len(report.bad)} could not be decoded" if report.bad else ""
+    print(f"{report.output}: {report.n_clips} clips of {report.n_listed} videos{bad}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,78 @@
+"""Write report.html and report.png into a run folder: what was learned, to be looked at.
+
+python tools/report.py --run runs/demo
+
+The page is one file that needs nothing else. It shows the results of tools/evaluate.py, so run that
+before. Videos without labels are compared by whether clips find their own video.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from cvrl.config import load_config
+from cvrl.data.loader import default_workers
+from cvrl.engine import build
+from cvrl.evaluation.parts import read_parts
+from cvrl.pretrained import load_encoder
+from cvrl.report.comparison import compare
+from cvrl.report.facts import read_run
+from cvrl.report.page import write_report
+from cvrl.report.pairs import draw_pairs_of_run
+from cvrl.utils.errors import run_tool
+from cvrl.utils.log import set_up_logging
+
+SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="run folder")
+    add("--searches", type=int, default=8, help="queries shown with their neighbours")
+    add("--max-videos", type=int, default=400, help="of the test part; twice as many of train")
+    add("--seed", type=int, default=0, help="of the choice of queries")
+    add("--workers", type=int, default=default_workers(), help="processes that decode")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load the run, encode its videos once more, write the page."""
+    set_up_logging()
+    args = parse()
+    facts = read_run(args.run)
+    encoder = load_encoder(args.run).to(args.device)
+    config = load_config(args.run / "config.yaml")
+    config.data.augment_on = "worker"
+    source = {key: getattr(config.data, key) for key in SOURCE}
+    parts = read_parts(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
+    dataset = build.build_dataset(config, build.build_data(config), build.build_views(config))
+    normalised = build.build_recipe(config).normalised
+    comparison = compare(
+        encoder,
+        parts,
+        seed=config.seed,
+        clips=max(config.eval.clips_per_video, 2),
+        max_videos=args.max_videos,
+        workers=args.workers,
+        bad=[path for path, _ in facts.quarantined],
+        reader=build.build_reader(config),
+    )
+    page, picture = write_report(
+        facts,
+        comparison,
+        draw_pairs_of_run(dataset, seed=args.seed, normalised=normalised),
+        k=config.eval.k,
+        temperature=config.eval.temperature,
+        seed=args.seed,
+        searches=args.searches,
+    )
+    print(f"wrote {page} and {picture}")
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,33 @@
+"""Compare: ``python tools/run_study.py --study configs/studies/ucf101_4.yaml data.train=...``"""
+
+import argparse
+import os
+from pathlib import Path
+
+from cvrl.utils.errors import run_tool
+from cvrl.utils.log import set_up_logging
+
+
+def main() -> None:
+    """Read the command line, train and score every arm, print the table."""
+    parser = argparse.ArgumentParser(
+        description="Train a config in several variants and seeds, score each, make one table. "
+        "The same command again goes on with a study that was stopped."
+    )
+    parser.add_argument("--study", required=True, help="a YAML file, see configs/studies/")
+    parser.add_argument("--output", help="folder of the runs; runs/<name of the study> if left out")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
+    from cvrl.engine.study import load_study, run_study
+
+    set_up_logging()
+    study = load_study(arguments.study)
+    output = Path(arguments.output or Path("runs") / study.name)
+    print(run_study(study, output, arguments.overrides, jobs=arguments.jobs))
+    print(f"wrote {output}/table.md and results.json")
+
+
+if __name__ == "__main__":
+    run_tool(main)

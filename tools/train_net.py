@@ -1,0 +1,33 @@
+"""Train: ``python tools/train_net.py --config configs/demo/synthetic.yaml key=value ...``"""
+
+import argparse
+
+from cvrl.config import load_config
+from cvrl.utils.errors import run_tool
+
+
+def main() -> None:
+    """Read the command line and train, or say what would be trained."""
+    parser = argparse.ArgumentParser(
+        description="Train an encoder as a config says. The same command again goes on with a run "
+        "that was stopped. Under torchrun every process takes its share of the batch."
+    )
+    parser.add_argument("--config", required=True, help="a YAML file, see configs/")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check and describe the run, no more"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, arguments.overrides)
+    if arguments.dry_run:
+        from cvrl.engine.dry_run import describe_run
+
+        print(describe_run(config))
+        return
+    from cvrl.engine.trainer import train
+
+    print(f"wrote {train(config)}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
