@@ -31,6 +31,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 # DATA reaches the recipe through the environment, so that its path may hold spaces.
 
 export DATA
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
 ifeq ($(strip $(DATA)),)
 demo: RUN := runs/demo
 demo: $(VENV)/.installed
@@ -40,7 +42,7 @@ demo: $(VENV)/.installed
 	$(PY) tools/extract_features.py --checkpoint $(RUN) --input $(RUN)/videos --output $(RUN)/features.parquet
 	$(PY) tools/report.py --run $(RUN)
 else
-demo: RUN := runs/demo-own
+demo: RUN := runs/demo-$(subst /,-,$(subst $(SPACE),_,$(DATA)))
 demo: $(VENV)/.installed
 	$(PY) tools/inspect_data.py "$$DATA" --output $(RUN)/manifest.csv
 	$(PY) tools/train_net.py --config configs/demo/folder.yaml data.train=$(RUN)/manifest.csv output=$(RUN)

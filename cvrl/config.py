@@ -48,7 +48,7 @@ class DataConfig:
     hold_out: float = _in("[0, 1)", 0.0)  # fraction of train kept for choosing, by group
     workers: int | None = _in("[0, inf)", None)  # loader processes; null: by the machine's cores
     cache_dir: str | None = None  # decoded frames are kept here; null: no cache
-    cache_short_side: int = _in("[0, inf)", 0)  # pixels; 0: the video's own size
+    cache_short_side: int = _in("[0, inf)", 0)  # pixels of what is kept; goes with `cache_dir`
     augment_on: Literal["worker", "device"] = "worker"
     max_bad_fraction: float = _in("[0, 1]", 0.1)  # of the videos; more bad ones stop the run
 

@@ -1,7 +1,6 @@
 """Saving a trained encoder with all that is needed to use it, and loading it in one line."""
 
 import dataclasses
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ def save_model(
         normalise: whether its input is shifted and scaled after [0, 1].
         projector: a head made by :func:`cvrl.models.heads.mlp`.
     """
+    kept = {k: v for k, v in encoder.state_dict().items() if not k.startswith("projector.")}
     facts: dict[str, Any] = {
         "encoder": encoder.spec,
         "clip": dataclasses.asdict(clip),
@@ -44,10 +44,10 @@ def save_model(
         "normalise": normalise,
         "projector": None if projector is None else heads.describe(projector),
     }
-    tensors = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+    tensors = {f"encoder.{key}": value for key, value in kept.items()}
     if projector is not None:
         tensors |= {f"projector.{key}": value for key, value in projector.state_dict().items()}
-    save_weights(path, tensors, {"cvrl": json.dumps(facts)})
+    save_weights(path, tensors, {"cvrl": facts})
 
 
 def load_encoder(path: str | PathLike[str]) -> Encoder:
@@ -59,7 +59,8 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
     Returns:
         The encoder in evaluation mode: ``encoder(clips_BCTHW) -> (B, D)``. It also has
 
-        * ``preprocess``: the evaluation transform, uint8 (..., C, T, H, W) to float (..., C, T, S, S);
+        * ``preprocess``: the evaluation transform, uint8 (..., C, T, H, W) to float
+          (..., C, T, S, S);
         * ``clip``: the :class:`~cvrl.data.clips.ClipSpec` of its clips, ``size``: S in pixels;
         * ``projector``: the projection head, or None.
 
@@ -80,7 +81,7 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
     tensors, metadata = load_weights(file)
     if "cvrl" not in metadata:
         raise UserError(file, "is not a model that cvrl wrote", "give the run folder of a cvrl run")
-    facts = json.loads(metadata["cvrl"])
+    facts = metadata["cvrl"]
     encoder = build_encoder(**facts["encoder"])
     encoder.load_state_dict(_under("encoder.", tensors))
     if facts["projector"] is not None:

@@ -44,13 +44,14 @@ def main() -> None:
     """Load the run, encode its videos once more, write the page."""
     set_up_logging()
     args = parse()
-    facts = read_run(args.run)
     encoder = load_encoder(args.run).to(args.device)
     config = load_config(args.run / "config.yaml")
+    views = build.build_views(config)
+    facts = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
     config.data.augment_on = "worker"
     source = {key: getattr(config.data, key) for key in SOURCE}
     parts = read_parts(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
-    dataset = build.build_dataset(config, build.build_data(config), build.build_views(config))
+    dataset = build.build_dataset(config, build.build_data(config), views)
     normalised = build.build_recipe(config).normalised
     comparison = compare(
         encoder,
@@ -60,7 +61,6 @@ def main() -> None:
         max_videos=args.max_videos,
         workers=args.workers,
         bad=[path for path, _ in facts.quarantined],
-        reader=build.build_reader(config),
     )
     page, picture = write_report(
         facts,

@@ -1,4 +1,7 @@
-"""Compare: ``python tools/run_study.py --study configs/studies/ucf101_4.yaml data.train=...``"""
+"""Compare variants of a config over seeds.
+
+python tools/run_study.py --study configs/studies/small_cvrl.yaml data.train=...
+"""
 
 import argparse
 import os
@@ -18,7 +21,7 @@ def main() -> None:
     parser.add_argument("--output", help="folder of the runs; runs/<name of the study> if left out")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
     from cvrl.engine.study import load_study, run_study
 

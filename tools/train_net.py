@@ -1,4 +1,7 @@
-"""Train: ``python tools/train_net.py --config configs/demo/synthetic.yaml key=value ...``"""
+"""Train an encoder as a config says.
+
+python tools/train_net.py --config configs/demo/synthetic.yaml key=value ...
+"""
 
 import argparse
 
@@ -17,7 +20,7 @@ def main() -> None:
         "--dry-run", action="store_true", help="check and describe the run, no more"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
         from cvrl.engine.dry_run import describe_run

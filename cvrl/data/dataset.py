@@ -172,7 +172,10 @@ class TrainDataset(Dataset[Sample]):
     ) -> None:
         self.manifest = manifest
         self.views = views
-        self.crop, self.rest = recipe.split() if on_device else (recipe, None)
+        self.rest: Recipe | None = None
+        self.crop = recipe
+        if on_device:
+            self.crop, self.rest = recipe.split()
         self.least_side = least_side
         self.seed = seed
         self.reader = reader

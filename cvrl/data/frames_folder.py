@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cvrl.data.limits import Limits
+from cvrl.data.limits import Limits, reason_of
 from cvrl.utils.errors import CorruptVideoError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -80,7 +80,7 @@ class FramesFolder:
         try:
             self._names = list_frames(folder)
         except OSError as error:
-            raise CorruptVideoError(folder, error.strerror or "cannot be listed") from error
+            raise CorruptVideoError(folder, reason_of(error)) from error
         if not self._names:
             raise CorruptVideoError(folder, "no jpg or png frames in the folder")
         limits.check_count(folder, len(self._names))
@@ -122,11 +122,11 @@ class FramesFolder:
             with _opened(os.path.join(self._folder, name)) as image:
                 # Before the pixels are decoded: a bomb is small until then.
                 self._limits.check_size(self._folder, image.height, image.width)
-                upright = ImageOps.exif_transpose(image).convert("RGB")
+                upright = _rgb(ImageOps.exif_transpose(image))
         except CorruptVideoError:
             raise
         except _BROKEN as error:
-            reason = f"frame {name} does not decode: {error}"
+            reason = f"frame {name} does not decode: {reason_of(error)}"
             raise CorruptVideoError(self._folder, reason) from error
         if size and (upright.height, upright.width) != size:
             upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -138,6 +138,13 @@ def _opened(path: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Three channels of 8 bits; of 16 the upper 8, where Pillow would clip."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -62,6 +62,15 @@ class Limits:
                 path, f"more frames than the limit max_frames={self.max_frames}"
             )
 
+    def decoder_options(self) -> dict[str, str]:
+        """FFmpeg's own limit on size; looser than ours, for it counts padding too.
+
+        Example:
+            >>> Limits(max_pixels=10**6).decoder_options()
+            {'max_pixels': '2065536'}
+        """
+        return {"max_pixels": str(2 * self.max_pixels + 2**16)}
+
     def clock(self, path: str) -> "Clock":
         """A clock that starts now and stops work on ``path`` after ``max_seconds``.
 
@@ -132,8 +141,18 @@ def check_file(path: str) -> None:
     except FileNotFoundError as error:
         raise CorruptVideoError(path, "no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise CorruptVideoError(path, getattr(error, "strerror", None) or str(error)) from error
+        raise CorruptVideoError(path, reason_of(error)) from error
     if not stat.S_ISREG(status.st_mode):
         raise CorruptVideoError(path, "not a regular file")
     if not status.st_size:
         raise CorruptVideoError(path, "the file is empty")
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library or the system says is wrong, without its numbers.
+
+    Example:
+        >>> reason_of(PermissionError(13, "Permission denied")), reason_of(MemoryError())
+        ('Permission denied', 'MemoryError')
+    """
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -116,7 +116,7 @@ class _Guarded(Dataset[Any]):
     def __init__(self, dataset: TrainDataset | EvalDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: Any) -> object:  # noqa: ANN401 - a visit or a row
+    def __getitem__(self, key: Any) -> object:
         try:
             return self.dataset[key]
         except (CorruptVideoError, UserError) as error:

@@ -212,9 +212,8 @@ def read_manifest(
         >>> import tempfile
         >>> listed = Path(tempfile.mkdtemp()) / "train.csv"
         >>> _ = listed.write_text("path,label,split\na.mp4,run,train\nb.mp4,jump,test\n")
-        >>> clips = read_manifest(listed, check_files=False)
-        >>> clips.class_names, clips.select("train").label_ids.tolist()
-        (['jump', 'run'], [1])
+        >>> read_manifest(listed, check_files=False).select("train").label_ids.tolist()
+        [1]
     """
     path = Path(source)
     folder, table = _locate(path, root)

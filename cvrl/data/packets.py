@@ -6,6 +6,7 @@ N frames in presentation order, P packets in file order.
 import re
 from array import array
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +156,20 @@ class Timeline:
         """
         place = int(np.searchsorted(self.firsts, index, side="right")) - 1
         return int(self.rows[place]), int(self.firsts[place])
+
+
+def seconds(pts_N: NDArray[np.int64], unit: Fraction) -> NDArray[np.float64]:
+    """Timestamps in seconds, rounded once.
+
+    Args:
+        pts_N: in the stream's units.
+        unit: seconds.
+
+    Example:
+        >>> seconds(np.array([0, 3]), Fraction(1, 30)).tolist()
+        [0.0, 0.1]
+    """
+    return pts_N.astype(np.float64) * unit.numerator / unit.denominator
 
 
 def is_idr(packet: bytes, extradata: bytes | None) -> bool:

@@ -13,7 +13,7 @@ class Visit(NamedTuple):
     """One visit to a video: with the seed, all that the randomness of a sample depends on."""
 
     epoch: int
-    index: int
+    video: int
 
 
 class VisitSampler(Sampler[list[Visit]]):
@@ -83,4 +83,4 @@ class VisitSampler(Sampler[list[Visit]]):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             for micro_batch in np.array_split(rows, self.accumulate):
                 mine = np.array_split(micro_batch, self.world_size)[self.rank]
-                yield [Visit(epoch, int(index)) for index in mine]
+                yield [Visit(epoch, int(video)) for video in mine]

@@ -279,7 +279,9 @@ def _read_lines(path: Path) -> pa.Table:
         convert_options=pyarrow.csv.ConvertOptions(column_types={"line": pa.string()}),
     )["line"].combine_chunks()
     lines = pc.utf8_trim_whitespace(lines)
-    lines = lines.filter(pc.invert(pc.match_substring_regex(lines, r"^(#[ \t]|#?$)")))
+    skipped = pc.match_substring_regex(lines, r"^(#[ \t]|#?$)")
+    if pc.any(skipped).as_py():  # seldom, and a copy of a long list is large
+        lines = lines.filter(pc.invert(skipped))
     if not len(lines):
         return pa.table({"path": lines})
     paths, rest = _split_lines(path, lines)

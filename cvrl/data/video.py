@@ -13,9 +13,10 @@ Frames then come from decord2 where it is known to agree with PyAV. Else PyAV de
 frame before, and every packet and frame must be the one seen in step 1 or 2; if one is not, it
 decodes from the start of the file. Nothing stays open between calls, so a video survives a fork.
 
-A damaged file opens as long as its packets can be read (step 1) or all decodes (step 2). Frames are
-given up to the damage, and from the next key frame on; a frame that does not decode raises. Where
-the size changes inside a stream, frames are scaled to the size of the first.
+A damaged file opens if its packets can be read (step 1) or all decodes (step 2). It gives frames up
+to the damage, and from the next key frame on; a frame that does not decode raises. What a decoder
+paints over damage without a word cannot be told from a frame. Where the size changes inside a
+stream, frames are scaled to the size of the first.
 """
 
 import logging
@@ -23,6 +24,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,13 +32,14 @@ from numpy.typing import NDArray
 
 from cvrl.data.frames import Video
 from cvrl.data.frames_folder import FramesFolder
-from cvrl.data.limits import Clock, Limits, check_file
-from cvrl.data.packets import Packets, Timeline, is_idr
+from cvrl.data.limits import Clock, Limits, check_file, reason_of
+from cvrl.data.packets import Packets, Timeline, is_idr, seconds
 from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
 from cvrl.data.upright import Turn
 from cvrl.utils.errors import CorruptVideoError
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -48,7 +51,8 @@ logger = logging.getLogger("cvrl")
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_FPS = 25.0
 _SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
-_PLAYLISTS = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtsp"))  # they name other files
+# Demuxers that open other files, wait for a network, or draw text as pictures.
+_REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
 _DECORD_FAULTS = 1e-4  # repeated frames allowed, of all; 0 would mean any number
 _DECORD_COST = 2**30  # pixels decoded in one call, which no clock can stop
 
@@ -146,7 +150,7 @@ class _VideoFile:
             row, first = timeline.start_before(index)
             if first > at + _SEEK_WORTH:
                 run = file.decode_from(row, self._survey.packets, timeline)
-            at, frame = next((pair for pair in run if pair[0] >= max(first, index)), (-1, None))
+            at, frame = next((pair for pair in run if pair[0] >= index), (-1, None))
             if at != index or frame is None:
                 return done
             frames[done] = file.convert(frame, self._survey)
@@ -169,7 +173,7 @@ class _VideoFile:
                         return
         except av.FFmpegError as error:
             file.clock.check()
-            reason = _reason(error)
+            reason = reason_of(error)
         raise CorruptVideoError(
             self._path, f"frame {indices[done]} of {len(self.times)} does not decode: {reason}"
         )
@@ -187,25 +191,21 @@ class _File:
         self.limits = limits
         self.clock = clock
         self.container = container
+        self._reformatter = VideoReformatter()
+        self._at_start = self._clean_keys = True
         self.formats = frozenset(container.format.name.split(","))
-        if self.formats & _PLAYLISTS:
-            raise CorruptVideoError(path, "a playlist, not a video")
         self.stream = _video_stream(path, container)
         codec = self.stream.codec_context
         limits.check_size(path, codec.height, codec.width)
         codec.thread_count = 1
-        codec.options = _decoder_options(limits)
-        self._reformatter = VideoReformatter()
-        self._at_start = True
-        self._clean_keys = True
+        codec.options = limits.decoder_options()
 
     def look(self) -> "tuple[Packets, VideoFrame]":
         """Read all packets, and decode the first frame."""
         packets = Packets()
         codec = self.stream.codec_context
         first: VideoFrame | None = None
-        for packet in self.container.demux():  # every stream's, to see the clock often
-            self.clock.check()
+        for packet in self._packets():  # of every stream, to see the clock often
             if packet.stream_index != self.stream.index:
                 continue
             if first is None:
@@ -238,9 +238,8 @@ class _File:
 
     def decode(self) -> "Iterator[VideoFrame]":
         """Every frame, as it comes out of the decoder."""
-        for frame in self.container.decode(self.stream):
-            self.clock.check()
-            yield frame
+        for packet in self._packets(self.stream):
+            yield from self.stream.decode(packet)
 
     def decode_from(
         self, row: int, packets: Packets, timeline: Timeline
@@ -263,21 +262,29 @@ class _File:
             if row or not self._at_start:
                 self.container.seek(packets.seek_time(row), stream=self.stream)
             self._at_start = False
-            for packet in self.container.demux(self.stream):
-                self.clock.check()
+            for packet in self._packets(self.stream):
                 known = packets.is_at(row, packet.pts, dts=packet.dts, size=packet.size)
                 if started and not known and (packet.size or packet.pts is not None):
                     logger.debug("%s: packet %d is another after a seek", self.path, row)
                     return
                 started |= known
                 row += known
-                for frame in packet.decode() if started else ():
+                for frame in self.stream.decode(packet) if started else ():
                     index = timeline.find(frame.pts)
                     if index < 0 or frame.is_corrupt:
                         return
                     yield index, frame
         except av.FFmpegError as error:
             logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
+
+    def _packets(self, *streams: "VideoStream") -> "Iterator[Packet[Any]]":
+        """Packets of these streams, or of all; at the end one that flushes the decoder."""
+        try:
+            for packet in self.container.demux(*streams):
+                self.clock.check()
+                yield packet
+        except IndexError as error:  # at the end, over a stream that turned up late
+            logger.debug("%s: PyAV: %s", self.path, error)
 
     def convert(self, frame: "VideoFrame", survey: _Survey) -> NDArray[np.uint8]:
         """A frame as (H, W, 3) RGB, upright."""
@@ -295,15 +302,18 @@ def _opened(path: str, limits: Limits, clock: Clock) -> Iterator[_File]:
     try:
         with av.open(
             os.path.abspath(path),  # never taken for a URL
-            options=_decoder_options(limits),
-            container_options={"protocol_whitelist": "file"},
+            options=limits.decoder_options(),
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": ",".join(av.formats_available - _REFUSED),
+            },
             metadata_errors="replace",
             timeout=clock.left(),
         ) as container:
             yield _File(path, limits, clock, container)
     except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
         clock.check()
-        raise CorruptVideoError(path, _reason(error)) from error
+        raise CorruptVideoError(path, reason_of(error)) from error
 
 
 def _survey(path: str, limits: Limits) -> _Survey:
@@ -313,12 +323,13 @@ def _survey(path: str, limits: Limits) -> _Survey:
         packets, first = file.look()
         traits = file.traits(first)
         turn = _turn(first)
-        unit = float(file.stream.time_base or 1)
-        rate = file.stream.average_rate or file.stream.guessed_rate
+        unit = file.stream.time_base or Fraction(1)
+        stamped = first.pts is not None  # else the container's rate is but a default
+        rate = (stamped and file.stream.average_rate) or file.stream.guessed_rate
         fps = float(rate) if rate and not _is_cover(file.stream) else _DEFAULT_FPS
     timeline = packets.timeline()
     if timeline and packets_are_frames(traits, packets, timeline):
-        times_N = timeline.pts_N * unit
+        times_N = seconds(timeline.pts_N, unit)
         agrees = decord_agrees(traits, timeline)
         return _Survey(packets, timeline, times_N, fps, traits.size, turn, agrees)
     times = _decode_times(path, limits, clock)
@@ -327,7 +338,7 @@ def _survey(path: str, limits: Limits) -> _Survey:
     if None in times:
         times_N = np.arange(len(times), dtype=np.float64) / fps
     else:  # packed B-frames come out in order, but with each other's times: hence the sort
-        times_N = np.sort(np.array(times, np.float64)) * unit
+        times_N = seconds(np.sort(np.array(times, np.int64)), unit)
     return _Survey(packets, timeline, times_N, fps, traits.size, turn, decord_agrees=False)
 
 
@@ -344,7 +355,7 @@ def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
                 limits.check_count(path, len(times))
         except av.FFmpegError as error:
             clock.check()
-            reason = f"decoding stops after {len(times)} frames: {_reason(error)}"
+            reason = f"decoding stops after {len(times)} frames: {reason_of(error)}"
             raise CorruptVideoError(path, reason) from error
     return times
 
@@ -382,17 +393,7 @@ def _is_cover(stream: "VideoStream") -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _decoder_options(limits: Limits) -> dict[str, str]:
-    """FFmpeg's own limit on size; looser, for it counts padding too. The exact one is ours."""
-    return {"max_pixels": str(2 * limits.max_pixels + 2**16)}
-
-
 def _turn(frame: "VideoFrame") -> Turn:
     """What makes a frame upright."""
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     return Turn() if matrix is None else Turn.from_matrix(np.frombuffer(matrix, np.int32).tolist())
-
-
-def _reason(error: BaseException) -> str:
-    """What a library says is wrong."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

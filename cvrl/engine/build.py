@@ -4,7 +4,6 @@
 one named ``METHOD`` in ``cvrl/methods/x.py``.
 """
 
-import difflib
 import importlib
 import inspect
 from dataclasses import dataclass
@@ -18,26 +17,36 @@ from cvrl.config import Config, check_keywords
 from cvrl.data.cache import FrameCache
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader, Views
-from cvrl.data.manifest import Manifest, read_manifest
+from cvrl.data.manifest import Manifest
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
+from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.models.backbones import Encoder, build_encoder
-from cvrl.models.weights import load_matching, read_state_dict
+from cvrl.models.weights import load_pretrained
 from cvrl.task import Task
 from cvrl.transforms import recipes
 from cvrl.transforms.recipes import Recipe
+from cvrl.utils.checks import nearest
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
 
+_ROOMS = {"views": "views", "method": "methods"}
 FOR_WEIGHTS = 3  # last part of the key of the initial weights' seed
 
 
 @dataclass(frozen=True)
 class Data:
-    """The videos of a run: what it trains on, and what it is watched with (None: nothing)."""
+    """The videos of a run.
+
+    Attributes:
+        train: what it trains on.
+        watch: what it is watched with while it trains; None where there is nothing.
+        parts: the same two for an evaluation, with their names.
+    """
 
     train: Manifest
     watch: Manifest | None
+    parts: Parts
 
 
 @dataclass(frozen=True)
@@ -67,25 +76,24 @@ def build_data(config: Config) -> Data:
         UserError: a source that cannot be used, or too few videos for a batch.
     """
     data = config.data
-    source = read_manifest(data.train, root=data.root, split_column=data.split_column)
-    has_splits = data.train_split in source.splits
-    train = source.select(data.train_split) if has_splits else source
-    watch: Manifest | None = None
-    if data.hold_out > 0:
-        train, watch = train.hold_out(data.hold_out, config.seed)
-    elif data.test is not None:
-        test = read_manifest(data.test, root=data.root, split_column=data.split_column)
-        watch = test.select(data.test_split) if data.test_split in test.splits else test
-        watch = watch.with_classes(train.class_names)
-    elif has_splits and data.test_split in source.splits:
-        watch = source.select(data.test_split)
+    parts = read_parts(
+        data.train,
+        data.test,
+        root=data.root,
+        split_column=data.split_column,
+        train_split=data.train_split,
+        test_split=data.test_split,
+        hold_out=data.hold_out or None,
+        seed=config.seed,
+    )
+    train, watch = (parts.test, None) if parts.train is None else (parts.train, parts.test)
     if len(train) < config.train.batch_size:
         raise UserError(
             data.train,
-            f"has {len(train)} training videos, fewer than train.batch_size={config.train.batch_size}",
+            f"has {len(train)} training videos, too few for a batch of {config.train.batch_size}",
             f"set train.batch_size={max(2, len(train) // 2)} or add videos",
         )
-    return Data(train=train, watch=watch)
+    return Data(train, watch, parts)
 
 
 def clip_spec(config: Config) -> ClipSpec:
@@ -189,7 +197,7 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
 def _build_encoder(config: Config) -> Encoder:
     encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
     if config.encoder.weights is not None:
-        load_matching(encoder, read_state_dict(config.encoder.weights))
+        load_pretrained(encoder, config.encoder.weights)
     return encoder
 
 
@@ -215,19 +223,16 @@ def _kind(views_name: str) -> str:
     return kind
 
 
-def _names(room: str) -> list[str]:
-    folder = Path(inspect.getfile(cvrl)).parent / {"method": "methods"}.get(room, room)
+def _names(section: str) -> list[str]:
+    folder = Path(inspect.getfile(cvrl)).parent / _ROOMS[section]
     return sorted(file.stem for file in folder.glob("[a-z]*.py"))
 
 
-def _pick(section: str, name: str, constant: str) -> Any:  # noqa: ANN401 - a class of either room
+def _pick(section: str, name: str, constant: str) -> Any:
     names = _names(section)
+    room = _ROOMS[section]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
         raise UserError(
-            f"{section}.name = {name}",
-            "no such file in cvrl/" + ("methods" if section == "method" else section),
-            (f"did you mean {near[0]}? " if near else "") + f"there is {', '.join(names)}",
+            f"{section}.name = {name}", f"no such file in cvrl/{room}", nearest(name, names)
         )
-    room = "methods" if section == "method" else section
     return getattr(importlib.import_module(f"cvrl.{room}.{name}"), constant)

@@ -1,8 +1,9 @@
 """What a run would do, without doing it: counts, steps, cost, and a refusal of what cannot work."""
 
+import warnings
+
 import psutil
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from cvrl.config import Config, describe
@@ -39,7 +40,7 @@ def describe_run(config: Config) -> str:
     views = build.build_views(config)
     task = build.build_task(config, data, schedule, views)
     checkpoint = find_checkpoint(config, config.run_folder)
-    sample = build.build_dataset(config, data, views)[Visit(epoch=0, index=0)]
+    sample = build.build_dataset(config, data, views)[Visit(epoch=0, video=0)]
     clip_CTHW = sample.clips_VCTHW[0]
     macs = count_macs(task.encoder, clip_CTHW)
     memory = estimate_memory(config, task, clip_CTHW, views.clips, accelerator.num_processes)
@@ -52,7 +53,7 @@ def describe_run(config: Config) -> str:
         "watched videos": str(watch),
         "clips a video": f"{views.clips} of {tuple(clip_CTHW.shape)} (C, T, H, W)",
         "steps": f"{schedule.total_steps}, {schedule.steps_per_epoch} an epoch",
-        "learning rate": f"{schedule.lr:.4g} at its peak, for {config.train.batch_size} videos a step",
+        "learning rate": f"{schedule.lr:.4g} at its peak, {config.train.batch_size} videos a step",
         "parameters": f"{_count(task.encoder):,} in the encoder, {_count(task):,} in all",
         "a clip costs": f"{2 * macs / GIGA:.2f} GFLOP forward ({macs / GIGA:.2f} G multiply-adds)",
         "memory a process": f"about {memory / GIGA:.1f} GB",
@@ -66,6 +67,10 @@ def describe_run(config: Config) -> str:
 
 def count_macs(encoder: Encoder, clip_CTHW: Tensor) -> float:
     """Multiply-adds of one forward pass of one clip."""
+    with warnings.catch_warnings():  # fvcore uses a part of torch that is going away
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis
+
     was_training = encoder.training
     with torch.no_grad():
         analysis = FlopCountAnalysis(encoder.eval(), clip_CTHW[None])

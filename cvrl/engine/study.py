@@ -25,18 +25,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from cvrl.config import Config, load_config
 from cvrl.engine import build
 from cvrl.engine.trainer import train
 from cvrl.evaluation.card import read_result
-from cvrl.evaluation.parts import Parts
 from cvrl.evaluation.protocol import Options, Protocol, evaluate
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track
+from cvrl.utils.strict_yaml import read_yaml
 
 KEYS = {"name", "config", "seeds", "protocols", "arms", "clips_per_video", "k"}
 
@@ -73,7 +71,7 @@ def load_study(path: str | PathLike[str]) -> Study:
     file = Path(path)
     if not file.is_file():
         raise UserError(path, "no such file", "see the files in configs/studies/")
-    content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[assignment]
+    content = read_yaml(file)
     unknown = sorted(content.keys() - KEYS)
     if unknown or not {"name", "config", "arms"} <= content.keys():
         found = f"unknown key {unknown[0]}" if unknown else "needs name, config and arms"
@@ -179,11 +177,9 @@ def _run(config: Config, study: Study) -> None:
     missing = [p for p in study.protocols if not (folder / "eval" / f"{p}.json").exists()]
     if not missing:
         return
-    data = build.build_data(config)
-    if data.watch is None:
+    parts = build.build_data(config).parts
+    if parts.train is None:
         raise UserError(config.data.train, "has no test part", "set data.test or data.split_column")
-    held = f"{config.data.hold_out:g} held out of " if config.data.hold_out else ""
-    parts = Parts(data.watch, data.train, f"{held}{data.watch.source}", data.train.source)
     options = Options(clips_per_video=study.clips_per_video, k=study.k, seed=config.seed)
     reader = build.build_reader(config)
     for result in evaluate(load_encoder(folder), parts, missing, options, reader=reader):

@@ -21,10 +21,10 @@ from cvrl.data.loader import default_workers, train_loader
 from cvrl.data.sampler import VisitSampler
 from cvrl.engine import build
 from cvrl.engine.checkpoint import State, load_checkpoint, save_checkpoint
+from cvrl.engine.clock import Clock
 from cvrl.engine.devices import build_accelerator
 from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
-from cvrl.engine.clock import Clock
 from cvrl.engine.resume import find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.evaluation.diagnose import effective_rank, embedding_std
@@ -84,9 +84,9 @@ class Trainer:
         self.reader = build.build_reader(config)
         self.task = build.build_task(config, self.data, self.schedule, self.views)
         if config.train.sync_bn and dist.is_distributed():
-            self.task = convert_sync_batchnorm(self.task)
+            convert_sync_batchnorm(self.task)
         if config.train.channels_last:
-            self.task.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            self.task.encoder.to(memory_format=torch.channels_last_3d)
         if config.train.compile:
             self.task.encoder.compile()
         self.model, self.optimizer = self.accelerator.prepare(

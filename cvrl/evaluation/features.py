@@ -6,6 +6,7 @@ Shape suffixes: V videos, N clips of all videos, M clips of a batch, D dims; C, 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -53,45 +54,35 @@ def extract_features(
     workers: int = 0,
     projector: nn.Module | None = None,
     stage: Stage = "pooled",
-    device: torch.device | None = None,
     description: str = "features",
 ) -> Features:
-    """Encode the clips of every video of a list; see :func:`extract_together`.
+    """Encode the clips of every video of a list; leaves no trace, see :func:`extract_together`.
 
     Args:
-        encoder: maps clips (M, C, T, H, W) to (M, D); ``stage`` other than pooled and projected
-            needs its method ``stages``.
+        encoder: maps clips (M, C, T, H, W) to (M, D).
         dataset: the clips.
         batch_videos: videos encoded at a time.
         workers: loader processes; 0 decodes in this one.
         projector: the head, for stage projected.
-        stage: what to take from the encoder.
-        device: where to compute; where the encoder is when left out.
+        stage: what to take from the encoder, see :func:`encode`.
         description: the words on the progress bar.
 
     Raises:
         CorruptVideoError: a video cannot be decoded. None is ever left out.
-        UserError: the encoder has no such stage.
+        UserError: the list is empty, or the encoder has no such stage.
 
     Example:
         >>> from cvrl.data.clips import ClipSpec
         >>> from cvrl.data.manifest import make_manifest
-        >>> videos = make_manifest({"path": ["a.mp4"]}, root="/")
-        >>> nothing = torch.nn.Identity()
+        >>> videos, nothing = make_manifest({"path": ["a.mp4"]}, root="/"), nn.Identity()
         >>> extract_features(nothing, EvalDataset(videos, ClipSpec(8, 4), 2, nothing))
         Traceback (most recent call last):
         cvrl.utils.errors.CorruptVideoError: /a.mp4: no such file
     """
-    return extract_together(
-        [encoder],
-        dataset,
-        batch_videos=batch_videos,
-        workers=workers,
-        projectors=[projector],
-        stage=stage,
-        device=device,
-        description=description,
-    )[0]
+    network = partial(encode, encoder, stage=stage, projector=projector)
+    device = module_device(encoder)
+    with evaluating(encoder, *([] if projector is None else [projector])):
+        return _extract([network], dataset, batch_videos, workers, device, description)[0]
 
 
 def extract_together(
@@ -100,9 +91,6 @@ def extract_together(
     *,
     batch_videos: int = 8,
     workers: int = 0,
-    projectors: Sequence[nn.Module | None] | None = None,
-    stage: Stage = "pooled",
-    device: torch.device | None = None,
     description: str = "features",
 ) -> list[Features]:
     """Encode a list with several encoders while decoding it once.
@@ -111,42 +99,49 @@ def extract_together(
     generator is touched, so a run that evaluates while it trains goes on as one that does not.
 
     Args:
-        encoders: as for :func:`extract_features`.
+        encoders: as for :func:`extract_features`, all on one device.
         dataset: the clips.
         batch_videos: videos encoded at a time.
         workers: loader processes; 0 decodes in this one.
-        projectors: the head of each encoder, for stage projected.
-        stage: what to take from the encoders.
-        device: where to compute; where the first encoder is when left out.
         description: the words on the progress bar.
 
     Returns:
-        One :class:`Features` an encoder.
+        One :class:`Features` an encoder, of its pooled stage.
 
     Raises:
         CorruptVideoError: a video cannot be decoded.
-        UserError: an encoder has no such stage, or the list is empty.
+        UserError: the list is empty.
     """
+    networks = [partial(encode, encoder) for encoder in encoders]
+    with evaluating(*encoders):
+        device = module_device(encoders[0])
+        return _extract(networks, dataset, batch_videos, workers, device, description)
+
+
+def _extract(
+    networks: Sequence[Callable[[Tensor], Tensor]],
+    dataset: EvalDataset,
+    batch_videos: int,
+    workers: int,
+    device: torch.device,
+    description: str,
+) -> list[Features]:
+    """Features of a whole list by each network; complete and finite, or an error."""
     if len(dataset) == 0:
         raise UserError("the list of videos", "is empty", "check the list and its split column")
-    heads = list(projectors) if projectors is not None else [None] * len(encoders)
-    modules = [m for m in [*encoders, *heads] if m is not None]
-    where = device or module_device(encoders[0])
-    vectors: list[list[Tensor]] = [[] for _ in encoders]
+    vectors: list[list[Tensor]] = [[] for _ in networks]
     index, start, end = [], [], []
-    with evaluating(*modules), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         loader = eval_loader(dataset, batch_videos=batch_videos, workers=workers)
         for batch in track(loader, len(loader), description, unit="batches"):
-            clips_MCTHW = batch.clips_MCTHW.to(where)
-            for parts, encoder, head in zip(vectors, encoders, heads, strict=True):
-                parts.append(encode(encoder, clips_MCTHW, stage, head).cpu())
+            clips_MCTHW = batch.clips_MCTHW.to(device)
+            for parts, network in zip(vectors, networks, strict=True):
+                parts.append(network(clips_MCTHW).cpu())
             index.append(batch.index_M)
             start.append(batch.start_M)
             end.append(batch.end_M)
     index_N, start_N, end_N = torch.cat(index), torch.cat(start), torch.cat(end)
-    features = [
-        Features(torch.cat(parts), index_N, start_N, end_N, len(dataset)) for parts in vectors
-    ]
+    features = [Features(torch.cat(v), index_N, start_N, end_N, len(dataset)) for v in vectors]
     for one in features:
         _check_complete(one, dataset)
     return features

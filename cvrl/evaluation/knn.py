@@ -144,33 +144,30 @@ def knn_accuracy(
     """Classify each query by the weighted vote of its k nearest gallery rows.
 
     Args:
-        query_MD: features of the test part, shape (M, D).
-        query_labels_M: their classes, integers of shape (M,).
-        gallery_ND: features of the training part, shape (N, D).
-        gallery_labels_N: their classes, shape (N,).
+        query_MD: features of the test part, (M, D).
+        query_labels_M: their classes, integers (M,).
+        gallery_ND: features of the training part, (N, D).
+        gallery_labels_N: their classes, (N,).
         k: neighbours that vote; more than N means N, with a notice in the log.
-        temperature: of the vote, see :func:`vote`.
+        temperature: of the vote.
         n_classes: C; the largest label plus one when left out.
-        centre: subtract the gallery's mean from both parts first. Never the queries' own mean,
-            which would look at the test set as a whole.
+        centre: subtract the gallery's mean from both parts first, never the queries' own.
 
     Raises:
         UserError: an empty part, or a label missing (negative).
 
     Example:
         >>> gallery, labels = torch.eye(2), torch.tensor([0, 1])
-        >>> knn_accuracy(torch.tensor([[0.9, 0.2]]), torch.tensor([0]), gallery, labels, k=1).top1
+        >>> knn_accuracy(gallery, labels, gallery, labels, k=1).top1
         1.0
     """
     check_labels("training part", gallery_labels_N)
     check_labels("test part", query_labels_M)
-    k = clip_k(k, len(gallery_ND))
     if centre:
         mean_D = gallery_ND.mean(dim=0)
         gallery_ND, query_MD = gallery_ND - mean_D, query_MD - mean_D
-    if n_classes is None:
-        n_classes = int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
-    similarity_MK, row_MK = neighbours(query_MD, gallery_ND, k)
+    n_classes = n_classes or int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
+    similarity_MK, row_MK = neighbours(query_MD, gallery_ND, clip_k(k, len(gallery_ND)))
     votes_MC = vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
     return score(votes_MC, query_labels_M)
 

@@ -90,19 +90,15 @@ def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -
     """Refuse parts that share a source group or a file, and say in words what was found.
 
     Clips of one group are cut from one scene; with one on each side a score measures recognition
-    of the scene. Group names count where a list gives them or file names show them (UCF101,
-    HMDB51).
+    of the scene. Groups count where a list or file names (UCF101, HMDB51) tell them.
 
     Args:
         train: the part with labels to learn from.
         test: the part to score.
-        allow_leak: report it instead of refusing.
-
-    Returns:
-        A line for the protocol card.
+        allow_leak: report shared groups on the card's line, which is returned, and do not refuse.
 
     Raises:
-        UserError: the parts share groups or files, which the message names.
+        UserError: the parts share groups or files; it names them.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -115,13 +111,11 @@ def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -
     """
     files = sorted(set(train.paths) & set(test.paths))
     train_groups, test_groups = _named_groups(train), _named_groups(test)
-    groups = sorted(train_groups & test_groups)
-    if not files and not groups:
-        if not train_groups or not test_groups:
-            return "no groups named: each file its own group, no file in both"
-        counts = f"{len(train_groups)} train and {len(test_groups)} test groups"
-        return f"disjoint: {counts}, no file in both"
-    shared, kind = (files, "file") if files else (groups, "group")
+    shared, kind = files or sorted(train_groups & test_groups), "file" if files else "group"
+    if not shared:
+        counts = f"disjoint: {len(train_groups)} train and {len(test_groups)} test groups"
+        named = counts if train_groups and test_groups else "no groups named: each file its own"
+        return f"{named}, no file in both"
     found = f"{len(shared)} {kind}{'s are' if len(shared) > 1 else ' is'} in train and test: "
     found += ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
     if not allow_leak:

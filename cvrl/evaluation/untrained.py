@@ -2,13 +2,16 @@
 
 A random network sees a good deal (a random 3D ResNet is far above chance on UCF101), so a number
 says little without it. Batch norm needs care. Its running statistics start at mean 0 and variance
-1, which in evaluation mode is no normalisation at all, and a deep random network without
-normalisation is far worse than it need be; a comparison with it would flatter the trained one. So
-the untrained twin gets statistics measured on the training clips: it is what the trained network
-was before its first step, given every chance.
+1, which in evaluation mode normalises nothing, unlike the network that training started from. So
+one twin gets statistics measured on the training clips. But whichever of the two is weaker depends
+on data and protocol, and a weak rival would flatter the trained network; so both are scored, and
+the better one is the untrained row.
 """
 
+import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +50,44 @@ def untrained_twin(spec: dict[str, Any], seed: int) -> nn.Module:
         return build_encoder(**spec)
 
 
+def untrained_twins(
+    spec: dict[str, Any],
+    dataset: EvalDataset,
+    seed: int,
+    device: torch.device,
+    *,
+    batch_videos: int,
+    workers: int,
+) -> tuple[dict[str, nn.Module], str]:
+    """Build the rivals of a trained encoder: the same random weights, batch norm treated two ways.
+
+    Args:
+        spec: what ``build_encoder`` takes.
+        dataset: clips to measure batch norm on.
+        seed: of the weights and of the choice of clips.
+        device: where the networks shall work.
+        batch_videos: videos encoded at a time.
+        workers: loader processes.
+
+    Returns:
+        The networks by how their batch norm is set (a single one where there is none), and a line
+        for the protocol card.
+
+    Raises:
+        CorruptVideoError: a video cannot be decoded.
+    """
+    plain = untrained_twin(spec, seed).to(device)
+    measured = copy.deepcopy(plain)
+    used = recalibrate_batch_norm(
+        measured, dataset, seed=seed, batch_videos=batch_videos, workers=workers
+    )
+    words = f"same architecture, random weights of seed {seed}"
+    if used == 0:
+        return {"none": plain}, words
+    twins = {"measured": measured, "as initialised": plain}
+    return twins, f"{words}, batch norm measured on {used} videos or as initialised: the better row"
+
+
 def recalibrate_batch_norm(
     encoder: nn.Module,
     dataset: EvalDataset,
@@ -64,8 +105,8 @@ def recalibrate_batch_norm(
     Args:
         encoder: maps clips (M, C, T, H, W) to vectors.
         dataset: clips of the training part.
-        seed: decides which videos, and in which order: lists are often sorted by class, and a
-            batch of one class would understate the variance.
+        seed: decides which videos and their order: a list is often sorted by class, and a batch
+            of one class would understate the variance.
         max_videos: how many videos at most.
         batch_videos: videos a batch; at least 8 are taken.
         workers: loader processes.
@@ -76,34 +117,34 @@ def recalibrate_batch_norm(
     Raises:
         CorruptVideoError: a video cannot be decoded.
     """
-    norms = [part for part in encoder.modules() if isinstance(part, _BatchNorm)]
-    if not norms:
+    if not any(isinstance(part, _BatchNorm) for part in encoder.modules()):
         return 0
     rows = numpy_rng(seed, FOR_CHOICE).permutation(len(dataset))[:max_videos]
-    some = EvalDataset(
-        dataset.manifest.take(rows),
-        dataset.spec,
-        dataset.clips_per_video,
-        dataset.transform,
-        reader=dataset.reader,
-    )
-    momenta = [norm.momentum for norm in norms]
-    device = module_device(encoder)
+    some = copy.copy(dataset)
+    some.manifest = dataset.manifest.take(rows)
     loader = eval_loader(some, batch_videos=max(batch_videos, LEAST_BATCH), workers=workers)
+    device = module_device(encoder)
+    with _averaging(encoder), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for batch in track(loader, len(loader), "batch norm of the untrained network", "batches"):
+            encoder(batch.clips_MCTHW.to(device))
+    return len(rows)
+
+
+@contextmanager
+def _averaging(encoder: nn.Module) -> Iterator[None]:
+    """Batch norm begins its statistics anew and averages them evenly; all else is in eval mode."""
+    norms = [part for part in encoder.modules() if isinstance(part, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
     try:
-        with evaluating(encoder), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with evaluating(encoder):
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # torch's name for the cumulative average
                 norm.train()
-            for batch in track(
-                loader, len(loader), "batch norm of the untrained network", "batches"
-            ):
-                encoder(batch.clips_MCTHW.to(device))
+            yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-    return len(rows)
 
 
 def weights_sha256(module: nn.Module) -> str:

@@ -23,11 +23,10 @@ def info_nce(
         \frac{\exp(z_i \cdot z_j / \tau)}{\sum_{k \ne i} \exp(z_i \cdot z_k / \tau)}
 
     and the result is the mean of it over all 2G clips as anchors: SimCLR (Chen et al. 2020,
-        equation 1) and
-    CVRL (Qian et al. 2021, equation 1). Every other clip of the batch is a negative, of both
-    views, except clips of the anchor's own group, which are left out of the denominator. CVRL's
-    released code adds the two directions where this takes their mean, so its loss is twice this
-    one.
+    equation 1) and CVRL (Qian et al. 2021, equation 1). Every other clip of the batch is a
+    negative, of both views, except clips of the anchor's own group, which are left out of the
+    denominator. CVRL's released code adds the two directions where this takes their mean, so its
+    loss is twice this one.
 
     Under ``torch.distributed`` the rows are this process's share of the batch and the shares may
     differ in size. The value is then this process's part, scaled so that its mean over processes,
@@ -85,9 +84,8 @@ def nce_pair(
     .. math:: -\log \frac{e^{f(x) \cdot f(x^+)}}{e^{f(x) \cdot f(x^+)} + e^{f(x) \cdot f(x^-)}}
         = \mathrm{softplus}\left(f(x) \cdot f(x^-) - f(x) \cdot f(x^+)\right)
 
-    averaged over the global batch (Lu 2021, section 3, "the most prevalent method in contrastive
-    learning"). The softplus form neither overflows nor loses a small loss in rounding. Under
-    ``torch.distributed`` the value is scaled as that of :func:`info_nce`.
+    averaged over the global batch (Lu 2021, section 3). The softplus form neither overflows nor
+    loses a small loss in rounding. Distributed, it is scaled as :func:`info_nce`.
 
     Args:
         anchor_BD: embeddings f(x), shape (B, D).
@@ -95,9 +93,6 @@ def nce_pair(
         negative_BD: embeddings f(x-) of what does not, shape (B, D).
         temperature: the scores are divided by it; 1 is the equation above.
         normalize: L2-normalise the embeddings first, which makes the scores cosines.
-
-    Returns:
-        A scalar tensor.
 
     Raises:
         ValueError, FloatingPointError: as for :func:`info_nce`.

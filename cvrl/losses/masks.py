@@ -37,26 +37,20 @@ def view_masks(
 ) -> tuple[Tensor, Tensor]:
     """Say which keys are positive and which are negative for each anchor; the others are ignored.
 
-    Positive: another view of the anchor's video. Negative: any view of another video. Ignored:
-        the anchor
-    itself, and other videos of its group, which may show the very same scene: as negatives they
-        would push
-    near-duplicates apart (UCF101 has 4 to 7 such clips a group).
+    Positive: another view of the anchor's video. Negative: any view of another video. Ignored: the
+    anchor itself, and other videos of its group, which may show the very same scene: as negatives
+    they would push near-duplicates apart (UCF101 has 4 to 7 such clips a group).
 
     Args:
-        video_A: which video each anchor shows, integers of shape (A,).
-        view_A: which view of that video it is, integers of shape (A,).
-        video_K: as ``video_A``, for the keys, shape (K,).
-        view_K: as ``view_A``, for the keys, shape (K,).
-        group_A: source group of each anchor, shape (A,); negative means none. No groups when left
-            out.
-        group_K: as ``group_A``, for the keys, shape (K,).
+        video_A: which video each anchor shows, integers (A,); ``video_K``, (K,), for the keys.
+        view_A: which view of its video it is, integers (A,); ``view_K`` likewise.
+        video_K: see ``video_A``.
+        view_K: see ``view_A``.
+        group_A: source group of each anchor, integers (A,), negative for none; ``group_K`` too.
+        group_K: see ``group_A``.
 
     Returns:
-        Two boolean tensors of shape (A, K), positive and negative. They never overlap.
-
-    Raises:
-        ValueError: when only one of the two group arguments is given.
+        Two boolean tensors (A, K), positive and negative. They never overlap.
 
     Example:
         >>> import torch

@@ -2,7 +2,8 @@
 
 Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations"
 (arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
-(arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al. (arXiv 2104.14558).
+(arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al.
+(arXiv 2104.14558).
 
 Deviations: the loss is the mean over all anchors (CVRL's code adds the two directions up, twice as
 much); clips of one source group are not negatives of each other; with more than two clips, every

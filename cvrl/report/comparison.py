@@ -1,6 +1,7 @@
 """The trained network beside what it must be held against, on the same clips, for the page.
 
-Beside the trained encoder stand its untrained twin, and the trained encoder itself on *still*
+Beside the trained encoder stand its untrained twin (the better of two ways to treat batch norm,
+see :mod:`cvrl.evaluation.untrained`), and the trained encoder itself on *still*
 clips: one frame repeated, so nothing moves. What it loses by that is what it knew from motion.
 
 Shapes: V videos, N clips of all videos, D dimensions; B, C, T, H, W of a batch of clips.
@@ -24,10 +25,11 @@ from cvrl.evaluation.features import (
     module_device,
     transform_of,
 )
+from cvrl.evaluation.instance import instance_retrieval
 from cvrl.evaluation.knn import Scores, knn_accuracy
 from cvrl.evaluation.linear import linear_probe
 from cvrl.evaluation.parts import Parts
-from cvrl.evaluation.untrained import recalibrate_batch_norm, untrained_twin
+from cvrl.evaluation.untrained import untrained_twins
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng
@@ -123,22 +125,29 @@ def compare(
     train = parts.train if is_labelled(parts) else None
     test = _some(parts.test, max_videos, bad, seed)
     train = None if train is None else _some(train, 2 * max_videos, bad, seed)
-    twin = untrained_twin(encoder.spec, seed).to(module_device(encoder))
-    _retry(
-        train or test, lambda some: recalibrate_batch_norm(twin, dataset(some), seed=seed, **how)
+    device = module_device(encoder)
+    (twins, _), _ = _retry(
+        train or test,
+        lambda some: untrained_twins(encoder.spec, dataset(some), seed, device, **how),
     )
-    networks = [encoder, twin, Still(encoder)]
+    networks = {"trained": encoder, "still": Still(encoder), **twins}
 
     def encode(videos: Manifest) -> tuple[dict[str, Features], Manifest]:
         features, readable = _retry(
             videos,
-            lambda some: extract_together(networks, dataset(some), description="page", **how),
+            lambda some: extract_together(
+                list(networks.values()), dataset(some), description="page", **how
+            ),
         )
-        return dict(zip(NAMES, features, strict=True)), readable
+        return dict(zip(networks, features, strict=True)), readable
 
     test_features, test = encode(test)
     train_features, train = ({}, None) if train is None else encode(train)
-    return Comparison(test, train, test_features, train_features, reader)
+    candidates = [
+        Comparison(test, train, _named(test_features, twin), _named(train_features, twin), reader)
+        for twin in twins
+    ]
+    return max(candidates, key=_untrained_score)
 
 
 def is_labelled(parts: Parts) -> bool:
@@ -203,6 +212,21 @@ def linear_score(comparison: Comparison, name: str, seed: int = 0) -> float | No
         seed=seed,
     )
     return probe.scores.top1
+
+
+def _named(features: dict[str, Features], twin: str) -> dict[str, Features]:
+    """The features under the names of a comparison, one of the twins being the untrained one."""
+    keys = ("trained", twin, "still") if features else ()
+    return dict(zip(NAMES, (features[key] for key in keys), strict=bool(features)))
+
+
+def _untrained_score(comparison: Comparison) -> float:
+    if comparison.train is not None:
+        return knn_scores(comparison, "untrained").top1
+    groups = torch.from_numpy(comparison.test.group_ids)
+    if len(comparison.test) < 2:
+        return 0.0
+    return instance_retrieval(comparison.test_features["untrained"], groups).r1
 
 
 def _labelled(comparison: Comparison, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -28,6 +28,7 @@ class RunFacts:
         results: of every evaluation in ``eval/``.
         quarantined: (path, reason) of every video that was left out.
         commands: what makes the same run again, a line a command.
+        clips_per_step: clips an optimiser step; 0 where that is not known.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class RunFacts:
     results: list[Result]
     quarantined: list[tuple[str, str]]
     commands: list[str]
+    clips_per_step: int = 0
 
     @property
     def name(self) -> str:
@@ -44,13 +46,16 @@ class RunFacts:
         return self.folder.resolve().name
 
 
-def read_run(folder: str | PathLike[str], data: str | None = None) -> RunFacts:
+def read_run(
+    folder: str | PathLike[str], data: str | None = None, clips_per_step: int = 0
+) -> RunFacts:
     """Read a run folder.
 
     Args:
         folder: that a training run wrote.
         data: the list or folder it was trained on, for the commands; synthetic data is told apart
             by the note beside it.
+        clips_per_step: clips an optimiser step, which the run's length in minutes follows from.
 
     Raises:
         UserError: no run folder, or a result that cannot be read.
@@ -75,6 +80,7 @@ def read_run(folder: str | PathLike[str], data: str | None = None) -> RunFacts:
         results=results,
         quarantined=_read_quarantine(folder / "quarantine.csv"),
         commands=_commands(folder, [one.card.protocol for one in results], data),
+        clips_per_step=clips_per_step,
     )
 
 
@@ -116,7 +122,7 @@ def training_seconds(metrics: Sequence[Mapping[str, Any]], clips_per_step: int) 
         if record.get("clips_per_s"):
             seconds += (record["step"] - before) * clips_per_step / record["clips_per_s"]
             before = record["step"]
-    return seconds or None
+    return seconds if clips_per_step and seconds else None
 
 
 def _read_result(path: Path) -> Result:

@@ -69,7 +69,7 @@ def render(content: Content) -> str:
         ("motion", "What motion gives", sections.motion(content)),
         ("neighbours", "Nearest neighbours", sections.neighbours(content)),
         ("map", "Map of the features", sections.feature_map(content)),
-        ("training", "Training", sections.curves(content.facts.metrics)),
+        ("training", "Training", sections.curves(content.facts)),
         ("views", "What the model sees", sections.pairs(content.pairs)),
         ("data", "Data", sections.data(content)),
         ("again", "Make it again", sections.reproduce(content.facts)),

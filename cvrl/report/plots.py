@@ -176,5 +176,5 @@ def _strip(
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=2.2)
         mark = "" if right is None else "✓ " if right else "✗ "
-        axes.set_title(f"{mark}{caption}", fontsize=7, color=colour, pad=2)
+        axes.set_title(f"{mark}{caption}", fontsize=7, color=colour, pad=4)
     row[0].set_ylabel(name, fontsize=8)

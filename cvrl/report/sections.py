@@ -1,10 +1,9 @@
 """The sections of the page: each a list of markup, empty where there is nothing to show."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines
 from cvrl.report import markup, plots
 from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project
-from cvrl.report.facts import RunFacts, series
+from cvrl.report.facts import RunFacts, series, training_seconds
 from cvrl.report.media import glimpse, webp
 from cvrl.report.neighbours import NETWORKS, Entry, Hit, Neighbourhood, Search
 from cvrl.report.pairs import Pair
@@ -32,6 +31,7 @@ CLAIMS = {
     "linear": "of {n} held-out videos are named rightly by a linear classifier",
     "instance": "of clips find the other clip of their own video among {n} videos",
 }
+TITLES = {"knn": "kNN", "linear": "linear probe", "instance": "own video"}
 ROW_TITLES = {
     "trained": "trained, moving clips",
     "still": "trained, one frame repeated",
@@ -73,11 +73,12 @@ def main_scores(result: Result) -> tuple[str, dict[str, float]]:
     Example:
         >>> from cvrl.evaluation.card import Row, example_card
         >>> main_scores(Result(example_card(), [Row("chance", {"top1": 0.5})]))
-        ('knn top-1 %', {'chance': 0.5})
+        ('kNN top-1 %', {'chance': 0.5})
     """
     key = next(iter(result.rows[0].scores))
     shares = {row.name: row.scores.get(key) for row in result.rows}
-    title = f"{result.card.protocol} {SCORE_TITLES.get(key, key)}"
+    protocol = result.card.protocol
+    title = f"{TITLES.get(protocol, protocol)} {SCORE_TITLES.get(key, key)}"
     return title, {name: share for name, share in shares.items() if share is not None}
 
 
@@ -90,8 +91,10 @@ def lead(name: str, results: Sequence[Result]) -> str:
     card = results[0].card
     _, scores = main_scores(results[0])
     claim = CLAIMS.get(card.protocol, "of {n} videos are scored right").format(n=card.n_scored)
-    share = f"{100 * scores.get('trained', 0.0):.0f} %"
-    return f'{title}<p class="lead">{share} {escape(claim)}</p>{markup.bars(scores.items())}'
+    claim = f"{100 * scores.get('trained', 0.0):.0f} % {claim}"
+    if "untrained" in scores:
+        claim += f", {100 * scores['untrained']:.0f} % without training"
+    return f'{title}<p class="lead">{escape(claim)}</p>{markup.bars(scores.items())}'
 
 
 def results(found: Sequence[Result]) -> list[str]:
@@ -99,14 +102,17 @@ def results(found: Sequence[Result]) -> list[str]:
     parts = []
     for result in found:
         keys = list(result.rows[0].scores)
-        head = [result.card.protocol, *(SCORE_TITLES.get(key, key) for key in keys)]
+        head = [
+            TITLES.get(result.card.protocol, result.card.protocol),
+            *(SCORE_TITLES.get(key, key) for key in keys),
+        ]
         rows = [
             [row.name, *(_hundredths(row.scores.get(key)) for key in keys)] for row in result.rows
         ]
-        parts.append(markup.table(head, rows, numeric=len(keys)))
         card = markup.code("\n".join(card_lines(result.card)))
-        parts.append(markup.details("protocol card", card))
-    return parts
+        folded = markup.details("protocol card", card)
+        parts.append(f"<div>{markup.table(head, rows, numeric=len(keys))}{folded}</div>")
+    return [f'<div class="grid">{"".join(parts)}</div>'] if parts else []
 
 
 def motion(content: Content) -> list[str]:
@@ -169,14 +175,20 @@ def feature_map(content: Content) -> list[str]:
     return [markup.paragraph(words), f'<div class="grid">{"".join(drawings)}</div>', legend]
 
 
-def curves(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+def curves(facts: RunFacts) -> list[str]:
     """What was logged while training, a drawing a quantity."""
-    drawings = []
+    drawings, metrics = [], facts.metrics
     for key, title, is_share in CURVES:
         epochs, values = series(metrics, key)
         if values:
             drawings.append(plots.curve(epochs, values, title, percent=is_share))
-    return [f'<div class="grid">{"".join(drawings)}</div>'] if drawings else []
+    if not drawings:
+        return []
+    words = f"{metrics[-1]['step']} steps"
+    seconds = training_seconds(metrics, facts.clips_per_step)
+    if seconds is not None:
+        words += f" in {seconds / 60:.1f} minutes, evaluations not counted"
+    return [markup.paragraph(f"{words}."), f'<div class="grid">{"".join(drawings)}</div>']
 
 
 def pairs(shown: Sequence[Pair]) -> list[str]:

@@ -113,7 +113,7 @@ def gather_with_grad(x_ND: Tensor) -> Tensor:
     """
     if not is_distributed():
         return x_ND
-    gathered: Tensor = _GatherWithGrad.apply(x_ND)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherWithGrad.apply(x_ND)
     return gathered
 
 

@@ -132,14 +132,14 @@ class MetricLog:
         kept = [record for record in read_metrics(self.path) if record["step"] <= first_step]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        self._stream = open(self.path, "a", buffering=1)
+        self._stream = open(self.path, "a", buffering=1)  # noqa: SIM115 - open as long as the log
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(Path(folder) / "tensorboard", purge_step=first_step + 1)
 
     def write(self, *, step: int, **values: float) -> None:
-        """Append one record; values that are not finite are kept as null, so the file stays JSON."""
+        """Append one record; a value that is not finite is kept as null, so it stays JSON."""
         if self._stream is None:
             return
         clean = {key: value if math.isfinite(value) else None for key, value in values.items()}

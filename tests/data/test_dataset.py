@@ -1,4 +1,4 @@
-"""Samples are functions of (seed, epoch, index); bad files are named; nothing is dropped in tests."""
+"""Samples are functions of (seed, epoch, video); bad files are named; tests drop nothing."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def test_a_sample_holds_what_a_batch_needs(manifest):
     sample = train_dataset(manifest)[Visit(0, 3)]
     assert sample.clips_VCTHW.shape == (2, 3, 4, 32, 32)
     assert sample.clips_VCTHW.dtype == torch.float32
-    assert 0 <= sample.clips_VCTHW.min() and sample.clips_VCTHW.max() <= 1
+    assert sample.clips_VCTHW.min() >= 0 and sample.clips_VCTHW.max() <= 1
     assert (sample.video_id, sample.label) == (3, manifest.label_ids[3])
     assert sample.time_V.dtype == torch.float64 and sample.bad == ()
 

@@ -29,7 +29,7 @@ def test_resuming_gives_the_rest(videos, batch_size, seed, last_step, data):
 
 @given(st.integers(8, 40), st.integers(1, 8), st.integers(1, 4), st.integers(1, 3))
 def test_ranks_and_parts_share_the_batch_in_order(videos, batch_size, world_size, accumulate):
-    common = dict(videos=videos, batch_size=batch_size, seed=3, last_step=5)
+    common = {"videos": videos, "batch_size": batch_size, "seed": 3, "last_step": 5}
     whole = visits(**common)
     shares = [
         visits(**common, accumulate=accumulate, rank=rank, world_size=world_size)
@@ -50,7 +50,7 @@ def test_an_epoch_visits_each_video_at_most_once(videos, batch_size, seed):
     steps = videos // batch_size
     batches = visits(videos=videos, batch_size=batch_size, seed=seed, last_step=2 * steps)
     for epoch in (0, 1):
-        seen = [v.index for batch in batches for v in batch if v.epoch == epoch]
+        seen = [v.video for batch in batches for v in batch if v.epoch == epoch]
         assert len(seen) == len(set(seen)) == steps * batch_size
         assert all(0 <= index < videos for index in seen)
 
@@ -58,7 +58,7 @@ def test_an_epoch_visits_each_video_at_most_once(videos, batch_size, seed):
 def test_epochs_and_seeds_differ():
     first, second = (
         [
-            v.index
+            v.video
             for batch in visits(videos=50, batch_size=50, seed=0, last_step=2)[e : e + 1]
             for v in batch
         ]
@@ -66,7 +66,7 @@ def test_epochs_and_seeds_differ():
     )
     assert sorted(first) == sorted(second) and first != second
     other = visits(videos=50, batch_size=50, seed=1, last_step=1)[0]
-    assert [v.index for v in other] != first
+    assert [v.video for v in other] != first
 
 
 def test_length_counts_parts():

@@ -36,7 +36,7 @@ def build(name):
 def batch_of(step, rows):
     generator = torch.Generator().manual_seed(step)
     pattern = torch.rand(VIDEOS, 1, 3, 1, 32, 32, generator=generator, dtype=torch.float64)
-    noise = torch.rand(VIDEOS, VIEWS, 3, 4, 32, 32, generator=generator, dtype=torch.float64)
+    noise = torch.rand(VIDEOS, VIEWS, 3, 8, 32, 32, generator=generator, dtype=torch.float64)
     return Batch(
         clips_BVCTHW=(0.6 * pattern + 0.4 * noise)[rows],
         labels_B=(torch.arange(VIDEOS) % 3)[rows],

@@ -41,7 +41,7 @@ def test_a_truncated_file_is_named_with_the_remedy(tmp_path, share):
     path = save_checkpoint(tmp_path, 1, state(1), keep=1)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match="not a whole cvrl checkpoint.*remove it"):
+    with pytest.raises(UserError, match=r"not a whole cvrl checkpoint.*remove it"):
         load_checkpoint(path)
 
 

@@ -19,7 +19,7 @@ def test_each_video_is_listed_once_over_restarts(tmp_path):
 def test_too_many_bad_videos_end_the_run(tmp_path):
     quarantine = Quarantine(tmp_path, videos=10, max_fraction=0.1)
     quarantine.add([("a.mp4", "x")])
-    with pytest.raises(UserError, match="2 of 10 videos.*a.mp4.*inspect_data"):
+    with pytest.raises(UserError, match=r"2 of 10 videos.*a\.mp4.*inspect_data"):
         quarantine.add([("b.mp4", "y")])
 
 

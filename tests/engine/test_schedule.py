@@ -17,7 +17,7 @@ def test_shape_of_the_schedule(total, data, peak, final_share):
     lr = cosine_with_warmup(peak, total, warmup, final)
     assert lr.shape == (total,) and np.isfinite(lr).all()
     assert (np.diff(lr[:warmup]) > 0).all() and (np.diff(lr[warmup:]) <= 1e-12 * peak).all()
-    assert lr.max() == pytest.approx(peak) and lr.min() > 0 or warmup == 0
+    assert (lr.max() == pytest.approx(peak) and lr.min() > 0) or warmup == 0
     assert (lr[warmup:] >= final - 1e-12).all()
 
 

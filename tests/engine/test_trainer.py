@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 TRAIN_NET = [sys.executable, str(REPOSITORY / "tools" / "train_net.py")]
 TINY = """
 name: tiny
-clip: {frames: 4, stride: 2, size: 32}
+clip: {frames: 8, stride: 2, size: 32}
 augment: {name: light}
 encoder: {name: r3d_small, width: 4, blocks: [1, 1, 1, 1]}
 method: {name: simclr, hidden: 16, hidden_layers: 1, dim: 8}
@@ -108,9 +108,9 @@ def test_the_encoder_of_a_run_loads_in_one_line(reference):
     for name, tensor in encoder.state_dict().items():
         key = name if name.startswith("projector.") else f"encoder.{name}"
         assert torch.equal(tensor, state[key])
-    clips = torch.zeros(2, 3, 4, 50, 70, dtype=torch.uint8)
+    clips = torch.zeros(2, 3, 8, 50, 70, dtype=torch.uint8)
     assert encoder(encoder.preprocess(clips)).shape == (2, encoder.dim)
-    assert encoder.clip.frames == 4 and not encoder.training
+    assert encoder.clip.frames == 8 and not encoder.training
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -254,12 +254,12 @@ def test_the_loss_falls(config_file, video_folder, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(config_file, video_folder, tmp_path):
-    with pytest.raises(UserError, match="lower optim.lr"):
+    with pytest.raises(UserError, match=r"lower optim\.lr"):
         run(config_file, video_folder, tmp_path / "run", "optim.lr=1e30", "train.epochs=20")
 
 
 def test_another_config_is_not_a_continuation(reference, config_file, video_folder):
-    with pytest.raises(UserError, match="holds a run with optim.lr=0.05, not 0.1"):
+    with pytest.raises(UserError, match=r"holds a run with optim\.lr=0\.05, not 0\.1"):
         run(config_file, video_folder, reference, "optim.lr=0.1")
     with pytest.raises(UserError, match="resume=never"):
         run(config_file, video_folder, reference, "checkpoint.resume=never")

@@ -57,9 +57,9 @@ def encoder() -> Encoder:
     """A small encoder with everything ``load_encoder`` would have filled in."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
+        made = build_encoder("r3d_small", width=4)
         made.projector = torch.nn.Linear(made.dim, 6)
-    made.clip = ClipSpec(frames=4, stride=1)
+    made.clip = ClipSpec(frames=8, stride=1)
     made.size = 32
     made.preprocess = recipes.evaluation(32)
     return made.eval()

@@ -1,5 +1,6 @@
 """Extraction to a file: complete, resumable, the same however it was interrupted."""
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,15 +83,14 @@ class TestWhole:
     def test_dense_clips(self, encoder: Encoder, videos: Manifest, tmp_path: Path) -> None:
         """Frame folders run at 25 a second: a clip every second frame."""
         dense = Extraction(encoder, ClipChoice(every=0.08))
-        extract_to_file(dense, videos.take([0]), tmp_path / "f.parquet", batch_clips=3)
-        stored = read_features(tmp_path / "f.parquet")
-        np.testing.assert_allclose(stored.start_N, [0, 0.08, 0.16], atol=1e-9)
-        np.testing.assert_allclose(stored.end_N - stored.start_N, 4 / 25, atol=1e-9)
+        extract_to_file(dense, videos.take([5]), tmp_path / "f.parquet", batch_clips=3)
+        stored = read_features(tmp_path / "f.parquet")  # 14 frames: starts 0, 2, 4 and 6
+        np.testing.assert_allclose(stored.start_N, [0, 0.08, 0.16, 0.24], atol=1e-9)
+        np.testing.assert_allclose(stored.end_N - stored.start_N, 8 / 25, atol=1e-9)
 
-    @pytest.mark.parametrize(("stage", "dim"), [("res2", 16), ("res5", 128), ("projected", 6)])
-    def test_stages(
-        self, encoder: Encoder, videos: Manifest, tmp_path: Path, stage: str, dim: int
-    ) -> None:
+    @pytest.mark.parametrize("stage", ["res2", "res5", "projected"])
+    def test_stages(self, encoder: Encoder, videos: Manifest, tmp_path: Path, stage: str) -> None:
+        dim = {**encoder.stage_dims, "projected": 6}[stage]
         chosen = Extraction(encoder, ClipChoice(clips=1), stage)  # type: ignore[arg-type]
         extract_to_file(chosen, videos.take([0, 1]), tmp_path / "f.npy")
         assert read_features(tmp_path / "f.npy").vectors_ND.shape == (2, dim)
@@ -280,6 +280,7 @@ class TestBadVideos:
                     raise CorruptVideoError(self.manifest.path(row), "breaks off")
                 yield piece
 
+        monkeypatch.setattr("cvrl.evaluation.clip_stream.CLIPS_A_PIECE", 2)
         monkeypatch.setattr(ClipStream, "_pieces", faulty)
         dense = Extraction(encoder, ClipChoice(every=0.04))
         report = extract_to_file(dense, videos, tmp_path / "f.npy", batch_clips=1)
@@ -317,3 +318,22 @@ def test_progress_is_logged_where_nobody_watches(
         extract_to_file(extraction, videos, tmp_path / "f.parquet")
     assert "18 of 18 videos" in caplog.text
     assert "clips/s" in caplog.text and "s left" in caplog.text
+
+
+@pytest.mark.real
+def test_a_folder_of_odd_files(encoder: Encoder, real_data: Path, tmp_path: Path) -> None:
+    """Rotated, truncated, mislabelled, empty: each file has a row, or a reason why not."""
+    with open(real_data / "formats" / "manifest.csv", newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["file"].startswith("derived/")]
+    manifest = make_manifest({"path": [row["file"] for row in rows]}, root=real_data / "formats")
+    extraction = Extraction(encoder, ClipChoice(clips=1))
+    report = extract_to_file(extraction, manifest, tmp_path / "f.parquet")
+    bad = {path for path, _ in report.bad}
+    stored = set(read_features(tmp_path / "f.parquet").videos)
+    assert stored | bad == set(manifest.paths) and not stored & bad
+    assert all(reason for _, reason in report.bad)
+    for row, path in zip(rows, manifest.paths, strict=True):
+        if row["decoded"] == "0":
+            assert path in bad
+        elif row["status"] == "ok":
+            assert path in stored

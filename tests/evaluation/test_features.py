@@ -167,14 +167,14 @@ class TestTogether:
 class TestStages:
     @pytest.mark.parametrize("stage", ["res2", "res3", "res4", "res5"])
     def test_maps_are_averaged(self, encoder: Encoder, stage: str) -> None:
-        clips = torch.rand(2, 3, 4, 32, 32)
+        clips = torch.rand(2, 3, 8, 32, 32)
         with torch.no_grad():
             expected = encoder.stages(clips)[stage].mean(dim=(2, 3, 4))
             got = encode(encoder, clips, stage)  # type: ignore[arg-type]
         torch.testing.assert_close(got, expected)
 
     def test_the_last_map_is_what_is_pooled(self, encoder: Encoder) -> None:
-        clips = torch.rand(2, 3, 4, 32, 32)
+        clips = torch.rand(2, 3, 8, 32, 32)
         with torch.no_grad():
             torch.testing.assert_close(encode(encoder, clips, "res5"), encoder(clips))
 
@@ -190,10 +190,10 @@ class TestStages:
 
     def test_projected_without_a_head_is_refused(self, encoder: Encoder) -> None:
         with pytest.raises(UserError, match="no projection head"):
-            encode(encoder, torch.rand(1, 3, 4, 32, 32), "projected")
+            encode(encoder, torch.rand(1, 3, 8, 32, 32), "projected")
 
     def test_an_unknown_stage_names_the_known_ones(self, encoder: Encoder) -> None:
-        clips = torch.rand(1, 3, 4, 32, 32)
+        clips = torch.rand(1, 3, 8, 32, 32)
         with pytest.raises(UserError, match="use one of res2, res3, res4, res5, pooled, projected"):
             encode(encoder, clips, "res9")  # type: ignore[arg-type]
         with pytest.raises(UserError, match="use one of pooled, projected"):
@@ -237,4 +237,4 @@ class TestSmallParts:
         clip: Tensor = transform_of(encoder)(torch.zeros(3, 4, 40, 60, dtype=torch.uint8))
         assert clip.shape == (3, 4, 32, 32)
         with pytest.raises(UserError, match="load_encoder"):
-            transform_of(build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1)))
+            transform_of(build_encoder("r3d_small", width=4))

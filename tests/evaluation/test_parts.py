@@ -157,4 +157,4 @@ class TestCheckGroups:
 
     def test_parts_without_groups_say_so(self) -> None:
         said = check_groups(manifest(["a.mp4"]), manifest(["b.mp4"]))
-        assert said == "no groups named: each file its own group, no file in both"
+        assert said == "no groups named: each file its own, no file in both"

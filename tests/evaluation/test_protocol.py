@@ -1,6 +1,7 @@
 """Whole evaluations: honest rows, honest cards, one decode a video, and refusals before work."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import torch
 
 from cvrl.data.cache import FrameSource
 from cvrl.data.clips import ClipSpec
-from cvrl.data.dataset import VideoReader
+from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation.card import Result, read_result
 from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.evaluation.protocol import PROTOCOLS, Options, Protocol, evaluate
-from cvrl.evaluation.untrained import weights_sha256
+from cvrl.evaluation.untrained import recalibrate_batch_norm, untrained_twin, weights_sha256
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.transforms import recipes
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -53,8 +54,8 @@ def results(library: Path, reader: CountingReader) -> list[Result]:
     """All protocols in one evaluation of a network with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        made = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
-    made.clip, made.size = ClipSpec(frames=4, stride=1), 32
+        made = build_encoder("r3d_small", width=4)
+    made.clip, made.size = ClipSpec(frames=8, stride=1), 32
     made.preprocess = recipes.evaluation(32)
     parts = read_parts(str(library), hold_out=0.33, seed=0)
     return evaluate(made, parts, PROTOCOLS, Options(k=3), reader=reader)
@@ -96,8 +97,8 @@ class TestAllProtocols:
         knn, linear, instance = (result.card for result in results)
         assert (knn.test, knn.train, knn.n_train) == (parts.test_name, parts.train_name, 12)
         assert knn.settings == {"k": 3, "temperature": 0.07, "centre": False}
-        assert "12 training videos" in knn.untrained
-        assert (knn.clip_frames, knn.clip_stride, knn.size) == (4, 1, 32)
+        assert "measured on 12 videos or as initialised" in knn.untrained
+        assert (knn.clip_frames, knn.clip_stride, knn.size) == (8, 1, 32)
         assert knn.group_check == "disjoint: 12 train and 6 test groups, no file in both"
         assert knn.encoder["name"] == "r3d_small"
         assert "l2_grid" in linear.settings
@@ -132,8 +133,35 @@ class TestContestants:
     def test_a_network_of_ones_own_for_the_untrained_row(
         self, encoder: Encoder, parts: Parts
     ) -> None:
+        before = weights_sha256(encoder)
         result = evaluate(encoder, parts, ["knn"], untrained=encoder)[0]
         assert scores(result, "trained") == scores(result, "untrained")
+        assert result.card.untrained == "a network that was given for it"
+        assert weights_sha256(encoder) == before
+
+    def test_the_stronger_untrained_network_is_the_row(
+        self,
+        encoder: Encoder,
+        parts: Parts,
+        dataset_of: Callable[..., EvalDataset],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def made(vote: dict[str, torch.nn.Module]) -> Result:
+            monkeypatch.setattr(
+                "cvrl.evaluation.protocol.untrained_twins", lambda *_, **__: (vote, "words")
+            )
+            return evaluate(encoder, parts, ["knn"])[0]
+
+        blind = copy.deepcopy(encoder)
+        with torch.no_grad():
+            for parameter in blind.parameters():
+                parameter.zero_()
+        seeing = untrained_twin(encoder.spec, 0)
+        recalibrate_batch_norm(seeing, dataset_of(parts.test))
+        for order in ({"a": blind, "b": seeing}, {"b": seeing, "a": blind}):
+            row = made(order).row("untrained")
+            assert row.details["batch_norm"] == "b"
+            assert row.scores["top1"] == 1.0
 
     def test_the_encoder_is_left_as_it_was(self, encoder: Encoder, parts: Parts) -> None:
         encoder.train()
@@ -148,7 +176,7 @@ class TestParts:
         unlabelled = make_manifest({"path": videos.paths}, root="/")
         result = evaluate(encoder, Parts(unlabelled, test_name="folder"), ["instance"])[0]
         assert result.card.group_check == "one part only"
-        assert "18 scored videos" in result.card.untrained
+        assert "measured on 18 videos" in result.card.untrained
         assert result.card.n_scored == 18
 
     def test_short_videos_are_noted(self, encoder: Encoder, videos: Manifest) -> None:
@@ -231,3 +259,22 @@ class TestRefusals:
         with pytest.raises(UserError):
             evaluate(encoder, replace(Parts(videos), train=None), ["knn"], reader=reader)
         assert reader.opened == []
+
+
+@pytest.mark.real
+def test_a_few_videos_of_ucf101(encoder: Encoder, real_data: Path) -> None:
+    """Official lists, packed B-frames and a wrong header count included: none is dropped."""
+    parts = read_parts(
+        str(real_data / "splits" / "ucf101_4.csv"),
+        root=str(real_data / "ucf101_4"),
+        split_column="split1",
+    )
+    assert parts.train is not None
+    train = parts.train.take(range(0, 288, 24))
+    few = replace(parts, train=train, test=parts.test.take(range(0, 112, 14)))
+    knn, instance = evaluate(encoder, few, ["knn", "instance"], Options(k=3))
+    assert knn.card.n_listed == knn.card.n_scored == 8
+    assert (knn.card.n_classes, knn.card.n_train) == (4, 12)
+    assert knn.card.group_check.startswith("disjoint: ")
+    assert scores(knn, "chance")["top1"] == pytest.approx(1 / 4, abs=0.13)
+    assert scores(instance, "chance")["r1"] < 0.1

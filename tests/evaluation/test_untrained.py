@@ -11,19 +11,19 @@ from torch import nn
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.manifest import Manifest
 from cvrl.engine.build import FOR_WEIGHTS as ENGINE_KEY
-from cvrl.evaluation.features import extract_features
-from cvrl.evaluation.knn import knn_accuracy
+from cvrl.evaluation import untrained
 from cvrl.evaluation.untrained import (
     FOR_WEIGHTS,
     recalibrate_batch_norm,
     untrained_twin,
+    untrained_twins,
     weights_sha256,
 )
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError
 
 DatasetOf = Callable[..., EvalDataset]
-SPEC: dict[str, Any] = {"name": "r3d_small", "width": 4, "blocks": [1, 1, 1, 1]}
+SPEC: dict[str, Any] = {"name": "r3d_small", "width": 4}
 
 
 class TestTwin:
@@ -136,19 +136,30 @@ class TestRecalibration:
     ) -> None:
         assert recalibrate_batch_norm(nn.Flatten(), dataset_of(videos)) == 0
 
-    def test_it_helps_the_untrained_network(self, videos: Manifest, dataset_of: DatasetOf) -> None:
-        """The reason for it: measured statistics spread what made-up ones press together."""
-        twin = untrained_twin(SPEC, 0).eval()
-        dataset = dataset_of(videos, clips=1)
-        labels = torch.from_numpy(videos.label_ids)
 
-        def score() -> float:
-            vectors = extract_features(twin, dataset).vectors_ND
-            return knn_accuracy(vectors, labels, vectors, labels, k=5, temperature=0.01).top1
+class TestTwins:
+    def test_same_weights_and_two_kinds_of_statistics(
+        self, videos: Manifest, dataset_of: DatasetOf
+    ) -> None:
+        twins, words = untrained_twins(
+            SPEC, dataset_of(videos), 0, torch.device("cpu"), batch_videos=8, workers=0
+        )
+        assert list(twins) == ["measured", "as initialised"]
+        measured, plain = (dict(twin.named_parameters()) for twin in twins.values())
+        assert all(torch.equal(measured[name], value) for name, value in plain.items())
+        hashes = [weights_sha256(twin) for twin in twins.values()]
+        assert hashes[1] == weights_sha256(untrained_twin(SPEC, 0)) != hashes[0]
+        assert "seed 0" in words and "measured on 18 videos" in words
 
-        made_up = score()
-        recalibrate_batch_norm(twin, dataset)
-        assert score() >= made_up
+    def test_without_batch_norm_there_is_one(
+        self, videos: Manifest, dataset_of: DatasetOf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(untrained, "untrained_twin", lambda *_: nn.Flatten())
+        twins, words = untrained_twins(
+            SPEC, dataset_of(videos), 3, torch.device("cpu"), batch_videos=8, workers=0
+        )
+        assert list(twins) == ["none"]
+        assert words == "same architecture, random weights of seed 3"
 
 
 class TestHash:

@@ -22,7 +22,7 @@ SMALL = {"hidden": 16, "hidden_layers": 1, "dim": 8}
 
 
 def build_views(name):
-    return importlib.import_module(f"cvrl.views.{name}").VIEWS(ClipSpec(frames=4, stride=2))
+    return importlib.import_module(f"cvrl.views.{name}").VIEWS(ClipSpec(frames=8, stride=2))
 
 
 def build_method(name):
@@ -37,7 +37,7 @@ def make_batch(videos=6, views=2, seed=0):
     """Videos that can be told apart: clips of one share a pattern."""
     generator = torch.Generator().manual_seed(seed)
     pattern = torch.rand(videos, 1, 3, 1, 32, 32, generator=generator)
-    noise = torch.rand(videos, views, 3, 4, 32, 32, generator=generator)
+    noise = torch.rand(videos, views, 3, 8, 32, 32, generator=generator)
     return Batch(
         clips_BVCTHW=0.7 * pattern + 0.3 * noise,
         labels_B=torch.arange(videos) % 3,
@@ -53,7 +53,7 @@ def test_views_plan_frames_of_the_video(name):
     views = build_views(name)
     for length in (1, 5, 40, 300):
         plan = views.plan(length, 25.0, np.random.default_rng(0))
-        assert plan.ticks_VT.shape == (views.clips, 4) and plan.ticks_VT.dtype == np.int64
+        assert plan.ticks_VT.shape == (views.clips, 8) and plan.ticks_VT.dtype == np.int64
         assert plan.ticks_VT.min() >= 0 and plan.ticks_VT.max() < length
         again = views.plan(length, 25.0, np.random.default_rng(0))
         assert (plan.ticks_VT == again.ticks_VT).all()

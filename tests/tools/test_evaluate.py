@@ -53,8 +53,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, video_folder: Path) -> 
     folder = tmp_path_factory.mktemp("runs") / "x"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
-    save_model(folder / "model.safetensors", encoder, clip=ClipSpec(4, 2), size=32)
+        encoder = build_encoder("r3d_small", width=4)
+    save_model(folder / "model.safetensors", encoder, clip=ClipSpec(8, 2), size=32)
     config = Config(name="x", data=DataConfig(train=str(video_folder), hold_out=0.34))
     save_config(config, folder / "config.yaml")
     return folder

@@ -19,7 +19,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.evaluation.store_format import read_features
 from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
-from cvrl.pretrained import save_model
+from cvrl.pretrained import load_encoder, save_model
 from cvrl.utils.log import logger
 
 TOOL = Path(__file__).parents[2] / "tools" / "extract_features.py"
@@ -58,9 +58,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "x"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
+        encoder = build_encoder("r3d_small", width=4)
         head = heads.mlp(encoder.dim, 16, 1, 8)
-    clip = ClipSpec(frames=4, stride=2)
+    clip = ClipSpec(frames=8, stride=2)
     save_model(folder / "model.safetensors", encoder, clip=clip, size=32, projector=head)
     return folder
 
@@ -78,8 +78,8 @@ def test_a_folder_becomes_a_table(
     assert table.num_rows == 24
     assert set(table["video"].to_pylist()) == {str(p) for p in video_folder.rglob("*.mp4")}
     assert table["start"].to_pylist()[0] == 0.0
-    assert table["end"].to_pylist()[0] == pytest.approx(7 / 25)
-    assert len(table["vector"][0]) == 128
+    assert table["end"].to_pylist()[0] == pytest.approx(15 / 25)
+    assert len(table["vector"][0]) == load_encoder(checkpoint).dim
     assert capsys.readouterr().out == f"{output}: 24 clips of 12 videos\n"
 
 
@@ -87,22 +87,22 @@ def test_one_clip_is_the_default(
     run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path
 ) -> None:
     run("--checkpoint", checkpoint, "--input", video_folder, "--output", tmp_path / "f.npy")
-    assert np.load(tmp_path / "f.npy").shape == (12, 128)
+    assert np.load(tmp_path / "f.npy").shape == (12, load_encoder(checkpoint).dim)
     assert (tmp_path / "f.csv").read_text().startswith('"video","start","end"\n')
 
 
 def test_a_list_dense_and_projected(
     run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path
 ) -> None:
-    path = min(video_folder.rglob("*.mp4"))  # 24 frames: room for clips from 0 to 17
+    path = min(video_folder.rglob("*.mp4"))  # 24 frames: room for clips from 0 to 9
     (tmp_path / "list.csv").write_text(f"path\n{path}\n")
     source = "--input", tmp_path / "list.csv"
     output = tmp_path / "f.parquet"
     how = "--every", 0.2, "--stage", "projected"
     run("--checkpoint", checkpoint, *source, "--output", output, *how)
     stored = read_features(output)
-    np.testing.assert_allclose(stored.start_N, [0, 0.2, 0.4, 0.6], atol=1e-6)
-    assert stored.vectors_ND.shape == (4, 8)
+    np.testing.assert_allclose(stored.start_N, [0, 0.2], atol=1e-6)
+    assert stored.vectors_ND.shape == (2, 8)
 
 
 def test_a_single_video(run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,213 @@
+"""What one protocol makes of the networks that compete in it: the rows of a result.
+
+Shape suffixes: V videos, D dims.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cvrl.data.manifest import Manifest
+from cvrl.evaluation.card import Row
+from cvrl.evaluation.diagnose import diagnose
+from cvrl.evaluation.features import Features, mean_over_clips
+from cvrl.evaluation.instance import instance_retrieval
+from cvrl.evaluation.knn import Scores, clip_k, knn_accuracy
+from cvrl.evaluation.linear import L2_GRID, Scaling, linear_probe
+from cvrl.evaluation.parts import Parts
+
+Shares = dict[str, float | None]  # by score; None where the protocol does not define it
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the protocols are run.
+
+    Attributes:
+        clips_per_video: clips spread over each video.
+        k: neighbours that vote.
+        temperature: of a vote.
+        centre: subtract the training part's mean feature before the neighbours are searched.
+        scaling: of the features for the linear probe.
+        l2_grid: strengths the linear probe chooses from.
+        seed: of the untrained weights and of the probe's folds.
+        batch_videos: videos encoded at a time.
+        workers: loader processes.
+        allow_group_leak: score parts that share a source group, and say so on the card.
+    """
+
+    clips_per_video: int = 2
+    k: int = 20
+    temperature: float = 0.07
+    centre: bool = False
+    scaling: Scaling = "standardise"
+    l2_grid: tuple[float, ...] = L2_GRID
+    seed: int = 0
+    batch_videos: int = 8
+    workers: int = 0
+    allow_group_leak: bool = False
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network's features of both parts; ``norm`` says which of the untrained twins it is."""
+
+    name: str
+    norm: str
+    test: Features
+    train: Features | None
+
+    def details(self) -> dict[str, Any]:
+        """The monitors of its features of the test part."""
+        return diagnose(mean_over_clips(self.test)) if self.test.n_listed > 1 else {}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the protocols of one evaluation share."""
+
+    parts: Parts
+    options: Options
+    contestants: list[Contestant]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one protocol adds to the shared facts of the card."""
+
+    rows: list[Row]
+    settings: dict[str, Any]
+    notes: list[str]
+
+
+def _rows(
+    contest: Contest,
+    run: Callable[[Contestant], tuple[Shares, dict[str, Any]]],
+    chance: Shares,
+) -> list[Row]:
+    """Run a protocol on each network; of the untrained twins the one that scores higher stays."""
+    rows, twins = [], []
+    for contestant in contest.contestants:
+        scores, details = run(contestant)
+        details = {**contestant.details(), **details}
+        if contestant.name == "trained":
+            rows.append(Row("trained", scores, details))
+        else:
+            twins.append(Row("untrained", scores, {**details, "batch_norm": contestant.norm}))
+    first = next(iter(chance))
+    return [*rows, max(twins, key=lambda row: row.scores[first] or 0.0), Row("chance", chance)]
+
+
+def _run_knn(contest: Contest) -> Outcome:
+    options = contest.options
+    train, train_labels_V, test_labels_V, n_classes = _labels(contest.parts)
+    k = clip_k(options.k, len(train))
+
+    def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
+        """Scores and details of one network."""
+        test_VD, train_VD = _means(contestant)
+        scores = knn_accuracy(
+            test_VD,
+            test_labels_V,
+            train_VD,
+            train_labels_V,
+            k=k,
+            temperature=options.temperature,
+            n_classes=n_classes,
+            centre=options.centre,
+        )
+        return _shares(scores), {}
+
+    rows = _rows(contest, run, _constant_answer(test_labels_V, n_classes))
+    settings = {"k": k, "temperature": options.temperature, "centre": options.centre}
+    return Outcome(rows, settings, _unseen_classes(contest.parts))
+
+
+def _run_linear(contest: Contest) -> Outcome:
+    options = contest.options
+    train, train_labels_V, test_labels_V, n_classes = _labels(contest.parts)
+
+    def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
+        """Scores and details of one network."""
+        test_VD, train_VD = _means(contestant)
+        probe = linear_probe(
+            train_VD,
+            train_labels_V,
+            test_VD,
+            test_labels_V,
+            train_groups_N=torch.from_numpy(train.group_ids),
+            scaling=options.scaling,
+            l2_grid=options.l2_grid,
+            n_classes=n_classes,
+            seed=options.seed,
+        )
+        held_out = {f"{l2:g}": share for l2, share in probe.held_out.items()}
+        return _shares(probe.scores), {"l2": probe.l2, "held_out_top1_by_l2": held_out}
+
+    rows = _rows(contest, run, _constant_answer(test_labels_V, n_classes))
+    settings = {
+        "scaling": options.scaling,
+        "l2_grid": list(options.l2_grid),
+        "l2 chosen on": "train",
+    }
+    return Outcome(rows, settings, _unseen_classes(contest.parts))
+
+
+def _run_instance(contest: Contest) -> Outcome:
+    group_V = torch.from_numpy(contest.parts.test.group_ids)
+    found = {one.norm: instance_retrieval(one.test, group_V) for one in contest.contestants}
+
+    def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
+        """Scores and details of one network."""
+        scores = found[contestant.norm]
+        return {"r1": scores.r1, "r5": scores.r5}, {"alignment": scores.alignment}
+
+    any_one = next(iter(found.values()))  # chance and counts are the same for every network
+    rows = _rows(contest, run, {"r1": any_one.chance_r1, "r5": any_one.chance_r5})
+    settings = {"queries": "first and last clip of each video", "n_queries": any_one.n_queries}
+    short = any_one.n_same_clip
+    notes = [f"{short} videos are too short for two different clips"] if short else []
+    return Outcome(rows, settings, notes)
+
+
+def _labels(parts: Parts) -> tuple[Manifest, Tensor, Tensor, int]:
+    """The training part, both parts' classes, and how many classes there are."""
+    assert parts.train is not None  # _check has refused labelled protocols without one
+    train_V, test_V = (torch.from_numpy(p.label_ids) for p in (parts.train, parts.test))
+    return parts.train, train_V, test_V, len(parts.test.class_names)
+
+
+def _means(contestant: Contestant) -> tuple[Tensor, Tensor]:
+    assert contestant.train is not None  # _extract has read it for labelled protocols
+    return mean_over_clips(contestant.test), mean_over_clips(contestant.train)
+
+
+def _shares(scores: Scores) -> Shares:
+    return {"top1": scores.top1, "top5": scores.top5, "mean_class": scores.mean_class}
+
+
+def _constant_answer(labels_V: Tensor, n_classes: int) -> Shares:
+    """Scores of the best answer that is the same for every video."""
+    share_C = labels_V.bincount(minlength=n_classes).double().sort(descending=True).values
+    share_C /= len(labels_V)
+    top5 = float(share_C[:5].sum()) if n_classes > 5 else None
+    return {"top1": float(share_C[0]), "top5": top5, "mean_class": 1 / len(set(labels_V.tolist()))}
+
+
+def _unseen_classes(parts: Parts) -> list[str]:
+    """A note that names the test classes which the training part has no video of."""
+    _, train_labels_V, test_labels_V, _ = _labels(parts)
+    unseen = sorted(set(test_labels_V.tolist()) - set(train_labels_V.tolist()))
+    names = ", ".join(parts.test.class_names[c] for c in unseen)
+    return [f"classes without a training video are always wrong: {names}"] if unseen else []
+
+
+RUN: dict[str, Callable[[Contest], Outcome]] = {
+    "knn": _run_knn,
+    "linear": _run_linear,
+    "instance": _run_instance,
+}
+"""What to call for each protocol."""

@@ -1,0 +1,79 @@
+"""A run folder is taken up only by the run it holds."""
+
+from pathlib import Path
+
+import pytest
+
+from cvrl.config import Config, DataConfig
+from cvrl.engine.checkpoint import save_checkpoint
+from cvrl.engine.resume import find_checkpoint, start_folder
+from cvrl.utils.errors import UserError
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(output=str(tmp_path / "run"), data=DataConfig(train="videos"))
+
+
+@pytest.fixture
+def started(config):
+    start_folder(config, config.run_folder)
+    for step in (2, 10):
+        state = {"step": step, "task": {}}
+        save_checkpoint(config.run_folder / "checkpoints", step, state, keep=2)
+    return config
+
+
+def test_a_fresh_folder_starts_from_the_beginning(config):
+    assert find_checkpoint(config, config.run_folder) is None
+
+
+def test_the_newest_checkpoint_is_taken(started):
+    assert find_checkpoint(started, started.run_folder).name == "step_00000010.pt"
+
+
+def test_a_named_checkpoint_is_taken(started):
+    started.checkpoint.resume = "elsewhere/step_00000001.pt"
+    assert find_checkpoint(started, started.run_folder) == Path("elsewhere/step_00000001.pt")
+
+
+def test_never_refuses_a_folder_with_a_run(started):
+    started.checkpoint.resume = "never"
+    with pytest.raises(UserError, match="give another output= or remove it"):
+        find_checkpoint(started, started.run_folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("log", "every_steps", 3),
+        ("eval", "k", 5),
+        ("data", "workers", 7),
+        ("checkpoint", "keep", 9),
+    ],
+)
+def test_what_does_not_change_the_run_may_change(started, section, key, value):
+    setattr(getattr(started, section), key, value)
+    assert find_checkpoint(started, started.run_folder) is not None
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("optim", "lr", 9.0), ("train", "epochs", 7), ("clip", "size", 8), ("data", "train", "other")],
+)
+def test_what_changes_the_run_is_refused_by_name(started, section, key, value):
+    setattr(getattr(started, section), key, value)
+    with pytest.raises(UserError, match=rf"{section}\.{key}=.*not {value}"):
+        find_checkpoint(started, started.run_folder)
+
+
+def test_leftovers_of_a_kill_are_removed(started):
+    leftover = started.run_folder / "checkpoints" / ".step_00000011.99.tmp.pt"
+    leftover.write_bytes(b"half")
+    find_checkpoint(started, started.run_folder)
+    assert not leftover.exists()
+
+
+def test_the_folder_says_with_what_it_was_made(started):
+    text = (started.run_folder / "env.txt").read_text()
+    assert text.startswith("python 3") and "decord2" in text

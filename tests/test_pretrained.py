@@ -1,0 +1,84 @@
+"""An encoder comes back as it was saved, with all that is needed to use it."""
+
+import pytest
+import torch
+
+from cvrl import load_encoder
+from cvrl.data.clips import ClipSpec
+from cvrl.models import heads
+from cvrl.models.backbones import build_encoder
+from cvrl.models.weights import save_weights
+from cvrl.pretrained import save_model
+from cvrl.utils.errors import UserError
+
+CLIP = ClipSpec(frames=8, stride=3, short_video="repeat", fps=12.5)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return build_encoder("r3d_small", width=4).eval()
+
+
+def saved(encoder, folder, **keywords):
+    save_model(folder / "model.safetensors", encoder, clip=CLIP, size=40, **keywords)
+    return folder
+
+
+def test_features_are_the_same_after_the_round_trip(encoder, tmp_path):
+    loaded = load_encoder(saved(encoder, tmp_path))
+    clips = torch.rand(2, 3, 8, 40, 40)
+    assert torch.equal(loaded(clips), encoder(clips))
+    assert (loaded.clip, loaded.size, loaded.spec) == (CLIP, 40, encoder.spec)
+    assert loaded.projector is None and not loaded.training
+
+
+def test_a_file_loads_as_its_folder_does(encoder, tmp_path):
+    saved(encoder, tmp_path)
+    assert load_encoder(tmp_path / "model.safetensors").size == 40
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_preprocess_is_the_evaluation_transform(encoder, tmp_path, normalise):
+    loaded = load_encoder(saved(encoder, tmp_path, normalise=normalise))
+    clip = torch.full((3, 8, 60, 90), 255, dtype=torch.uint8)
+    done = loaded.preprocess(clip)
+    assert done.shape == (3, 8, 40, 40)
+    white = (1 - 0.45) / 0.225 if normalise else 1.0
+    torch.testing.assert_close(done, torch.full_like(done, white))
+
+
+def test_the_projection_head_comes_along(encoder, tmp_path):
+    head = heads.mlp(encoder.dim, 16, 2, 8).eval()
+    loaded = load_encoder(saved(encoder, tmp_path, projector=head))
+    h = torch.rand(3, encoder.dim)
+    assert torch.equal(loaded.projector(h), head(h))
+    assert loaded(torch.rand(1, 3, 8, 40, 40)).shape == (1, encoder.dim)
+
+
+def test_a_loaded_encoder_can_be_saved_again(encoder, tmp_path):
+    head = heads.mlp(encoder.dim, 16, 1, 8)
+    first = load_encoder(saved(encoder, tmp_path, projector=head))
+    (tmp_path / "again").mkdir()
+    again = load_encoder(saved(first, tmp_path / "again", projector=first.projector))
+    clips = torch.rand(1, 3, 8, 40, 40)
+    assert torch.equal(again.projector(again(clips)), first.projector(first(clips)))
+
+
+def test_missing_and_foreign_files_are_refused(encoder, tmp_path):
+    with pytest.raises(UserError, match=r"holds no model.safetensors"):
+        load_encoder(tmp_path)
+    with pytest.raises(UserError, match="nowhere"):
+        load_encoder(tmp_path / "nowhere")
+    save_weights(tmp_path / "model.safetensors", encoder.state_dict(), {})
+    with pytest.raises(UserError, match="is not a model that cvrl wrote"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+def test_a_truncated_file_is_refused(encoder, tmp_path, share):
+    file = saved(encoder, tmp_path) / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"model.safetensors"):
+        load_encoder(tmp_path)
