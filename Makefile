@@ -38,7 +38,8 @@ demo: RUN := runs/demo
 demo: $(VENV)/.installed
 	$(PY) datasets/make_synthetic.py --output $(RUN)/videos
 	$(PY) tools/train_net.py --config configs/demo/synthetic.yaml output=$(RUN)
-	$(PY) tools/evaluate.py --checkpoint $(RUN)
+	$(PY) tools/evaluate.py --checkpoint $(RUN) --protocol knn linear
+	$(PY) tools/evaluate.py --checkpoint $(RUN) --protocol knn linear --still
 	$(PY) tools/extract_features.py --checkpoint $(RUN) --input $(RUN)/videos --output $(RUN)/features.parquet
 	$(PY) tools/report.py --run $(RUN)
 else

@@ -11,9 +11,9 @@ which of the four *moves*, while the other three stay frozen:
 So the frames of two motions, taken one at a time, have exactly the same distribution: one frame
 shows the body (a quarter right among the eight classes), and only motion shows the rest.
 
-Everything else is nuisance, and it cannot tell the classes apart: video ``i`` of every class has
-the same scene, colours, limbs, camera shake, light, distractors, speed and noise. A group is one
-scene with one cast; train and test share no scene.
+Everything else is nuisance, and it cannot tell the classes apart: take ``i`` of every class has
+the same scene, colours, limbs, camera shake, light, distractors, speed and noise. Two scenes, each
+with its cast, serve all takes, so the place says nothing either. Training and test share no take.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from cvrl.utils.log import set_up_logging, track
 from cvrl.utils.processes import Lost, map_in_processes
 from cvrl.utils.seed import numpy_rng
 
-SCENE_VIDEOS = 4  # videos of a class that share a scene and a cast
-TEST_PART = 3  # every third scene is held out
+SCENES = 2  # places with their casts, shared by all classes and both parts
+TEST_PART = 3  # every third take is held out
 _SCENE, _TAKE, _GRAIN = range(3)  # the last part of a random key: what the draw is for
 
 
@@ -46,7 +46,7 @@ class Plan:
 
     Attributes:
         seed: of all draws.
-        videos_per_class: at least 3, as the test part needs a scene and the training part two.
+        videos_per_class: takes, at least 3, as every third is held out.
         classes: names out of CLASSES.
         width, height: of the videos in pixels, even numbers.
     """
@@ -57,15 +57,10 @@ class Plan:
     width: int
     height: int
 
-    @property
-    def scenes(self) -> int:
-        """How many scenes the videos of a class are spread over."""
-        return max(TEST_PART, self.videos_per_class // SCENE_VIDEOS)
-
 
 @dataclass(frozen=True)
 class Job:
-    """One video to write: where, which class, and which of its videos."""
+    """One video to write: where, which class, and which take."""
 
     path: Path
     plan: Plan
@@ -74,14 +69,13 @@ class Job:
 
     @property
     def scene(self) -> int:
-        """The number of its scene."""
-        return self.index % self.plan.scenes
+        """The number of its scene, the same for take ``index`` of every class."""
+        return self.index // TEST_PART % SCENES
 
     def row(self) -> tuple[str, str, str, str]:
         """Its line of the manifest: path, label, group, split."""
-        group = f"{self.label}_g{self.scene:02d}"
-        split = "test" if self.scene % TEST_PART == TEST_PART - 1 else "train"
-        return f"{self.label}/{self.path.name}", self.label, group, split
+        split = "test" if self.index % TEST_PART == TEST_PART - 1 else "train"
+        return f"{self.label}/{self.path.name}", self.label, self.path.stem, split
 
 
 def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
@@ -177,7 +171,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes that write")
     given = parser.parse_args(arguments)
     if given.videos_per_class < TEST_PART:
-        reason = f"gives no test part, which takes every {TEST_PART}rd scene"
+        reason = f"gives no test part, which takes every {TEST_PART}rd take"
         raise UserError(f"--videos-per-class {given.videos_per_class}", reason, "give 3 or more")
     sides = [int(side) if side.isdecimal() else 0 for side in given.size.split("x")]
     if len(sides) != 2 or any(side < 32 or side % 2 for side in sides):

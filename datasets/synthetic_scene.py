@@ -142,7 +142,7 @@ def draw_take(rng: Rng, aspect: float) -> Take:
     turn = 2 * np.pi
     return Take(
         frames=int(rng.integers(2 * FPS, 4 * FPS + 1)),
-        centre=_f32(rng.uniform(-0.08, 0.08, 2) + [aspect / 2, 0.5]),
+        centre=_f32(rng.uniform(-0.08, 0.08, 2) + np.array([aspect / 2, 0.5])),
         size=rng.uniform(0.42, 0.58),
         freeze_4=_f32(rng.uniform(0, turn, 4)),
         amplitude=rng.uniform(0.75, 1.25),

@@ -45,6 +45,7 @@ def parse() -> Namespace:
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
+    add("--still", action="store_true", default=None, help="repeat one frame of each clip")
     add("--allow-group-leak", action="store_true", default=None, help="score it all the same")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
@@ -55,8 +56,8 @@ def main() -> None:
     """Load, read the lists, evaluate, show."""
     set_up_logging()
     args = parse()
-    run = Path(args.checkpoint)
-    run = run if run.is_dir() else run.parent  # beside model.safetensors lies its config
+    run = Path(args.checkpoint)  # beside model.safetensors lies its config
+    run = run if run.is_dir() else run.parent
     encoder = load_encoder(args.checkpoint).to(args.device)
     given = {key: value for key, value in vars(args).items() if value is not None}
     has_config = (run / "config.yaml").exists()
@@ -69,9 +70,8 @@ def main() -> None:
     parts = read_parts(**{k: getattr(data, k) for k in SOURCE}, **shares, seed=config.seed)
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
     options = Options(**{k: known[k] for k in vars(Options()) if k in known})
-    protocols = args.protocol or suitable_protocols(parts)
-    protocols = PROTOCOLS if "all" in protocols else protocols
-    for result in evaluate(encoder, parts, protocols, options):
+    asked = args.protocol or suitable_protocols(parts)
+    for result in evaluate(encoder, parts, PROTOCOLS if "all" in asked else asked, options):
         Console().print(render(result))
         print(result.write(args.output or run / "eval"))
 

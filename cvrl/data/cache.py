@@ -24,6 +24,7 @@ from cvrl.utils.io import atomic_path
 
 logger = logging.getLogger("cvrl")
 BLOCK = 64  # frames held in memory at once while an entry is written
+CHECK_EVERY = 32  # entries written between looks at the size of the folder
 
 
 class FrameSource(Protocol):
@@ -90,6 +91,7 @@ class FrameCache:
         self.short_side = short_side
         self.max_bytes = int(max_gigabytes * 1e9)
         self._full = False
+        self._asked = 0
 
     def open(self, path: str, limits: Limits) -> FrameSource:
         """The cached video at ``path``; decoded and kept on the first call.
@@ -123,8 +125,9 @@ class FrameCache:
                 facts_file.write_text(json.dumps(facts))
 
     def _is_full(self) -> bool:
-        if not self._full and self.folder.is_dir():
-            used = sum(item.stat().st_size for item in os.scandir(self.folder) if item.is_file())
+        self._asked += 1
+        if not self._full and self._asked % CHECK_EVERY == 1 and self.folder.is_dir():
+            used = sum(_size(item) for item in os.scandir(self.folder))
             self._full = used >= self.max_bytes
             if self._full:
                 logger.warning("%s: frame cache is full; further videos are decoded", self.folder)
@@ -137,6 +140,13 @@ class FrameCache:
             return "missing"  # opening it says why
         name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{self.short_side}"
         return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _size(item: os.DirEntry[str]) -> int:
+    try:
+        return item.stat().st_size
+    except FileNotFoundError:  # another worker has just renamed its temporary file
+        return 0
 
 
 def _shrink(frames_NHWC: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:

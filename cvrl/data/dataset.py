@@ -289,6 +289,7 @@ class EvalDataset(Dataset[EvalItem]):
         transform: ``transform(clips_NCTHW_uint8)``, float clips of one size.
         every_seconds: dense clips this far apart instead of N clips a video.
         reader: how files are opened.
+        still: repeat the middle frame of each clip, which takes motion away and leaves the rest.
         name_bad: a file that cannot be decoded gives no clips and is named in ``bad``, for a caller
             that reports it, instead of an error.
 
@@ -305,9 +306,11 @@ class EvalDataset(Dataset[EvalItem]):
         *,
         every_seconds: float | None = None,
         reader: VideoReader = VideoReader(),
+        still: bool = False,
         name_bad: bool = False,
     ) -> None:
         self.manifest = manifest
+        self.still = still
         self.spec = spec
         self.clips_per_video = clips_per_video
         self.transform = transform
@@ -334,6 +337,8 @@ class EvalDataset(Dataset[EvalItem]):
             ticks_NT = np.stack(
                 [clip_indices(int(start), self.spec, len(shown_L)) for start in start_N]
             )
+            if self.still:
+                ticks_NT[:] = ticks_NT[:, [self.spec.frames // 2]]
             clips_NCTHW = read_clips(video, shown_L[ticks_NT])
             end_N = np.minimum(start_N + self.spec.span, len(shown_L)) - 1
             frame_seconds = 1.0 / video.fps

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -38,11 +38,19 @@ class Batches(Generic[Joined]):
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Joined]:
-        for batch in self._loader:
-            if isinstance(batch, ValueError):
-                raise batch
-            yield batch
+    def __iter__(self) -> Generator[Joined, None, None]:
+        batches = iter(self._loader)
+        try:
+            for batch in batches:
+                if isinstance(batch, ValueError):
+                    raise batch
+                yield batch
+        finally:
+            # Left to itself, DataLoader stops its workers when it is collected, which after an
+            # error is never: the traceback holds it, and the process would wait for them for ever.
+            stop_workers = getattr(batches, "_shutdown_workers", None)
+            if stop_workers is not None:
+                stop_workers()
 
 
 def train_loader(

@@ -31,6 +31,7 @@ class Traits:
         containers: names of the container, such as mov and mp4.
         codec: name of the decoder.
         video_streams: how many there are.
+        claimed_frames: the most that its header can be taken to say.
         first_pts: when the first decoded frame is shown, in the stream's units.
         pixel_format: of the first frame.
         size: height and width of the first frame.
@@ -40,13 +41,14 @@ class Traits:
 
     Example:
         >>> formats = frozenset(("mov", "mp4"))
-        >>> Traits(formats, "h264", 1, 0, "yuv420p", (180, 320), False, True, True).codec
+        >>> Traits(formats, "h264", 1, 250, 0, "yuv420p", (180, 320), False, True, True).codec
         'h264'
     """
 
     containers: frozenset[str]
     codec: str
     video_streams: int
+    claimed_frames: float
     first_pts: int | None
     pixel_format: str
     size: tuple[int, int]
@@ -62,7 +64,7 @@ def packets_are_frames(traits: Traits, packets: Packets, timeline: Timeline) -> 
         >>> packets = Packets()
         >>> packets.append(0, dts=0, size=7, is_key=True)
         >>> formats = frozenset(("mov", "mp4"))
-        >>> one = Traits(formats, "h264", 1, 0, "yuv420p", (180, 320), False, True, True)
+        >>> one = Traits(formats, "h264", 1, 250, 0, "yuv420p", (180, 320), False, True, True)
         >>> packets_are_frames(one, packets, packets.timeline())
         True
     """
@@ -86,8 +88,8 @@ def decord_agrees(traits: Traits, timeline: Timeline) -> bool:
 
     Example:
         >>> timeline = Timeline(np.arange(9), np.array([0]), np.array([0]))
-        >>> formats = frozenset(("mov", "mp4"))
-        >>> ten_bits = Traits(formats, "h264", 1, 0, "yuv420p10le", (180, 320), False, True, True)
+        >>> mp4 = frozenset(("mov", "mp4"))
+        >>> ten_bits = Traits(mp4, "h264", 1, 9, 0, "yuv420p10le", (180, 320), False, True, True)
         >>> decord_agrees(ten_bits, timeline)
         False
     """
@@ -98,6 +100,7 @@ def decord_agrees(traits: Traits, timeline: Timeline) -> bool:
         and height % 2 == width % 2 == 0  # chroma at odd sizes is interpolated in another way
         and traits.upright
         and traits.video_streams == 1  # it takes the largest, PyAV the first
+        and traits.claimed_frames < _DECORD_FRAMES  # it makes room for them, or dies of it
         and traits.clean_keys
         # It counts key frames in file order: wrong where a B-frame is shown before its key frame.
         and np.array_equal(timeline.rows, timeline.firsts)

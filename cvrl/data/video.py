@@ -50,6 +50,7 @@ logger = logging.getLogger("cvrl")
 
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_FPS = 25.0
+_HIGHEST_FPS = 1000  # above it a rate is a clock's: that of an mp3's cover picture is 90000
 _SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
 # Demuxers that open other files, wait for a network, or draw text as pictures.
 _REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
@@ -228,6 +229,7 @@ class _File:
             containers=self.formats,
             codec=self.stream.codec_context.name,
             video_streams=len(self.container.streams.video),
+            claimed_frames=_claimed_frames(self.container, self.stream),
             first_pts=first.pts,
             pixel_format=first.format.name,
             size=(first.height, first.width),
@@ -326,7 +328,7 @@ def _survey(path: str, limits: Limits) -> _Survey:
         unit = file.stream.time_base or Fraction(1)
         stamped = first.pts is not None  # else the container's rate is but a default
         rate = (stamped and file.stream.average_rate) or file.stream.guessed_rate
-        fps = float(rate) if rate and not _is_cover(file.stream) else _DEFAULT_FPS
+        fps = float(rate) if rate and rate <= _HIGHEST_FPS else _DEFAULT_FPS
     timeline = packets.timeline()
     if timeline and packets_are_frames(traits, packets, timeline):
         times_N = seconds(timeline.pts_N, unit)
@@ -378,7 +380,10 @@ def _read_with_decord(path: str, indices: Sequence[int], count: int) -> NDArray[
 
 def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     """The first video stream; a cover picture only where there is nothing else."""
-    streams = sorted(container.streams.video, key=_is_cover)
+    from av.stream import Disposition
+
+    streams = list(container.streams.video)
+    streams.sort(key=lambda stream: bool(stream.disposition & Disposition.attached_pic))
     if not streams:
         raise CorruptVideoError(path, "no video stream")
     if streams[0].codec_context is None:
@@ -386,11 +391,12 @@ def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     return streams[0]
 
 
-def _is_cover(stream: "VideoStream") -> bool:
-    """Whether a stream is the cover picture of a music file."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
+def _claimed_frames(container: "InputContainer", stream: "VideoStream") -> float:
+    """The most frames that the header can be taken to say: its count, or its length and rate."""
+    unit = stream.time_base or 0
+    length = max((container.duration or 0) / 1e6, float((stream.duration or 0) * unit))
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return max(stream.frames, length * max(float(rate or 0) for rate in rates))
 
 
 def _turn(frame: "VideoFrame") -> Turn:

@@ -7,7 +7,8 @@ that is stopped at any moment and started again goes on to the same weights, bit
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -111,20 +112,21 @@ class Trainer:
         progress = TrainProgress(self.schedule.total_steps, self.step, enabled=self.is_main)
         monitor = self._monitor() if self.is_main else None
         try:
-            for micro_batches in self._batches():
-                losses = self.train_step(micro_batches)
-                self.step += 1
-                stopping = self._is_asked_to_stop(stop)
-                self._log(losses, log, progress)
-                if self._is_watch_due() and monitor is not None:
-                    with self.clock.paused():
-                        scores = monitor(self.task.encoder)
-                    log.write(step=self.step, epoch=self._epoch, **scores)
-                if stopping or self.step % self.config.checkpoint.every_steps == 0:
-                    self._save()
-                if stopping:
-                    logger.info("stopped at step %d; the same command goes on", self.step)
-                    return
+            with closing(self._batches()) as batches:
+                for micro_batches in batches:
+                    losses = self.train_step(micro_batches)
+                    self.step += 1
+                    stopping = self._is_asked_to_stop(stop)
+                    self._log(losses, log, progress)
+                    if self._is_watch_due() and monitor is not None:
+                        with self.clock.paused():
+                            scores = monitor(self.task.encoder)
+                        log.write(step=self.step, epoch=self._epoch, **scores)
+                    if stopping or self.step % self.config.checkpoint.every_steps == 0:
+                        self._save()
+                    if stopping:
+                        logger.info("stopped at step %d; the same command goes on", self.step)
+                        return
             self._save()
         finally:
             progress.close()
@@ -161,7 +163,7 @@ class Trainer:
         losses = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return losses | {"loss": dist.average(losses["loss"])}
 
-    def _batches(self) -> Iterator[list[Batch]]:
+    def _batches(self) -> Generator[list[Batch], None, None]:
         """This rank's share of each step's batch, in ``train.accumulate`` parts."""
         config = self.config
         sampler = VisitSampler(
@@ -174,22 +176,21 @@ class Trainer:
             rank=dist.rank(),
             world_size=dist.world_size(),
         )
-        batches = iter(
-            train_loader(
-                build.build_dataset(config, self.data, self.views),
-                sampler,
-                workers=self._workers,
-                pin_memory=self.accelerator.device.type == "cuda",
-            )
+        loader = train_loader(
+            build.build_dataset(config, self.data, self.views),
+            sampler,
+            workers=self._workers,
+            pin_memory=self.accelerator.device.type == "cuda",
         )
-        while True:
-            with self.clock.waiting():
-                micro_batches = list(islice(batches, config.train.accumulate))
-            if not micro_batches:
-                return
-            for batch in micro_batches:
-                self.quarantine.add(batch.bad)
-            yield micro_batches
+        with closing(iter(loader)) as batches:
+            while True:
+                with self.clock.waiting():
+                    micro_batches = list(islice(batches, config.train.accumulate))
+                if not micro_batches:
+                    return
+                for batch in micro_batches:
+                    self.quarantine.add(batch.bad)
+                yield micro_batches
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """The task's losses, or the end of the run where they are no numbers."""

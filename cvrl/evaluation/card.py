@@ -38,6 +38,7 @@ class ProtocolCard:
         group_check: whether the parts share a source group, in words.
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
         crops_per_clip: spatial crops; the evaluation transform takes the centre.
+        still: whether each clip repeats one of its frames.
         clip_frames: frames a clip.
         clip_stride: frames of the video from one clip frame to the next.
         short_video: loop or repeat.
@@ -73,6 +74,7 @@ class ProtocolCard:
     weights_sha256: str
     untrained: str
     crops_per_clip: int = 1
+    still: bool = False
     notes: list[str] = field(default_factory=list)
     cvrl_version: str = __version__
 
@@ -117,12 +119,13 @@ class Result:
         raise KeyError(name)
 
     def write(self, folder: str | PathLike[str]) -> Path:
-        """Write ``<protocol>.json`` into a folder, whole or not at all.
+        """Write ``<protocol>.json``, or ``<protocol>_still.json``, whole or not at all.
 
         Returns:
             The file.
         """
-        path = Path(folder) / f"{self.card.protocol}.json"
+        still = "_still" if self.card.still else ""
+        path = Path(folder) / f"{self.card.protocol}{still}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -151,7 +154,7 @@ def render(result: Result) -> RenderableType:
         Something for ``rich.console.Console.print``.
     """
     table = Table(
-        title=f"{result.card.protocol} on {result.card.n_scored} videos", title_justify="left"
+        title=f"{title(result.card)} on {result.card.n_scored} videos", title_justify="left"
     )
     table.add_column("")
     names = list(result.row("chance").scores)
@@ -164,6 +167,16 @@ def render(result: Result) -> RenderableType:
         scores = [_percent(row.scores.get(name)) for name in names]
         table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
     return Group(table, Text("\n".join(card_lines(result.card))))
+
+
+def title(card: ProtocolCard) -> str:
+    """The protocol, and what its clips show where that is not the video as it runs.
+
+    Example:
+        >>> title(example_card())
+        'knn'
+    """
+    return f"{card.protocol}, one frame repeated" if card.still else card.protocol
 
 
 def card_lines(card: ProtocolCard) -> list[str]:

@@ -36,6 +36,7 @@ class Options:
         seed: of the untrained weights and of the probe's folds.
         batch_videos: videos encoded at a time.
         workers: loader processes.
+        still: repeat one frame of each clip: what is scored is what a single frame shows.
         allow_group_leak: score parts that share a source group, and say so on the card.
     """
 
@@ -48,6 +49,7 @@ class Options:
     seed: int = 0
     batch_videos: int = 8
     workers: int = 0
+    still: bool = False
     allow_group_leak: bool = False
 
 

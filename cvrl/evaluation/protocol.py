@@ -143,8 +143,9 @@ def _contestants(
 
     def clips(manifest: Manifest) -> EvalDataset:
         """The clips of a part."""
-        n_clips = options.clips_per_video
-        return EvalDataset(manifest, encoder.clip, n_clips, transform, reader=reader)
+        how_many, still = options.clips_per_video, options.still
+        spec = encoder.clip
+        return EvalDataset(manifest, spec, how_many, transform, reader=reader, still=still)
 
     transform = transform_of(encoder)
     test, train = clips(parts.test), clips(parts.train) if parts.train is not None else None
@@ -184,6 +185,7 @@ def _about_clips(encoder: Encoder, options: Options) -> dict[str, Any]:
         "short_video": encoder.clip.short_video,
         "size": encoder.size,
         "stage": "pooled",
+        "still": options.still,
         "encoder": dict(encoder.spec),
         "seed": options.seed,
     }

@@ -71,7 +71,7 @@ def read_run(
         raise UserError(folder, "holds no config.yaml", "give a run folder")
     environment = folder / "env.txt"
     results = [_read_result(path) for path in sorted((folder / "eval").glob("*.json"))]
-    results.sort(key=lambda one: (ORDER.get(one.card.protocol, len(ORDER)), one.card.protocol))
+    results.sort(key=_rank)
     return RunFacts(
         folder=folder,
         config=config.read_text("utf-8"),
@@ -79,7 +79,7 @@ def read_run(
         metrics=read_metrics(folder / "metrics.jsonl"),
         results=results,
         quarantined=_read_quarantine(folder / "quarantine.csv"),
-        commands=_commands(folder, [one.card.protocol for one in results], data),
+        commands=_commands(folder, results, data),
         clips_per_step=clips_per_step,
     )
 
@@ -140,14 +140,21 @@ def _read_quarantine(path: Path) -> list[tuple[str, str]]:
         return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
 
 
-def _commands(folder: Path, protocols: list[str], data: str | None) -> list[str]:
+def _rank(result: Result) -> tuple[bool, int, str]:
+    protocol = result.card.protocol
+    return result.card.still, ORDER.get(protocol, len(ORDER)), protocol
+
+
+def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
     """The run again, into a folder beside it, from its own complete config."""
     again = shlex.quote(f"{folder}-again")
     lines = [f"python tools/train_net.py --config {shlex.quote(f'{folder}/config.yaml')}"]
     lines[0] += f" output={again}"
-    if protocols:
-        lines.append(f"python tools/evaluate.py --checkpoint {again} --protocol")
-        lines[-1] += f" {' '.join(protocols)}"
+    for still in (False, True):
+        protocols = [one.card.protocol for one in results if one.card.still == still]
+        if protocols:
+            command = f"python tools/evaluate.py --checkpoint {again} --protocol"
+            lines.append(f"{command} {' '.join(protocols)}" + " --still" * still)
     lines.append(f"python tools/report.py --run {again}")
     note = Path(data).parent / "synthetic.json" if data else None
     if note is not None and note.exists():

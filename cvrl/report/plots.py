@@ -6,13 +6,16 @@ The SVGs take their ink from the page (``currentColor``), so they suit light and
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cvrl.utils.io import atomic_path
@@ -21,6 +24,7 @@ INK = "#010203"  # stands for the page's own text colour until the drawing is pu
 ACCENT = "#3b82c4"
 RIGHT, WRONG = "#2e9e5b", "#d1495b"
 BAR_COLOURS = {"trained": ACCENT, "untrained": "#9aa5b1", "chance": "#c9d1d9"}
+LONGEST_NAME = 24  # characters of a class in a drawing
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cvrl",
@@ -78,20 +82,22 @@ def confusion(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) ->
         True
     """
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-    side = 1.6 + 0.34 * len(names)
+    shown = [_shortened(name) for name in names]
+    side = 1.0 + 0.34 * len(names) + 0.08 * max(map(len, shown))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.add_subplot()
-        # Paint of one colour whose strength is the share: it works on any background.
-        rgba_CC4 = np.zeros((*share_CC.shape, 4))
-        rgba_CC4[..., :3] = matplotlib.colors.to_rgb(ACCENT)
-        rgba_CC4[..., 3] = share_CC
-        axes.imshow(rgba_CC4)
         for row, column in np.argwhere(counts_CC > 0):
+            corner = (column - 0.5, row - 0.5)
+            share = float(share_CC[row, column])  # one colour, more or less of it: on any ground
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=share, linewidth=0))
             axes.text(column, row, counts_CC[row, column], ha="center", va="center", fontsize=8)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_aspect("equal")
         ticks = range(len(names))
-        axes.set_xticks(ticks, names, rotation=90)
-        axes.set_yticks(ticks, names)
+        axes.set_xticks(ticks, shown, rotation=90)
+        axes.set_yticks(ticks, shown)
         axes.tick_params(length=0)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("answer")
@@ -107,7 +113,7 @@ def inline_svg(figure: Figure, title: str) -> str:
     """
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}), _any_script():
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -143,8 +149,20 @@ def summary_png(
             grid = halves[1].subplots(len(strips), columns, squeeze=False)
             for row, (name, pictures) in zip(grid, strips, strict=True):
                 _strip(row, name, pictures)
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, _any_script():
             figure.savefig(temporary, format="png", dpi=150, facecolor="white")
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Text that matplotlib's font lacks is no cause for a warning: a page has other fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _bars(axes: Axes, scores: Mapping[str, float], title: str) -> None:
@@ -176,5 +194,5 @@ def _strip(
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=2.2)
         mark = "" if right is None else "✓ " if right else "✗ "
-        axes.set_title(f"{mark}{caption}", fontsize=7, color=colour, pad=4)
+        axes.set_title(f"{mark}{_shortened(caption)}", fontsize=7, color=colour, pad=4)
     row[0].set_ylabel(name, fontsize=8)

@@ -77,9 +77,13 @@ def main_scores(result: Result) -> tuple[str, dict[str, float]]:
     """
     key = next(iter(result.rows[0].scores))
     shares = {row.name: row.scores.get(key) for row in result.rows}
-    protocol = result.card.protocol
-    title = f"{TITLES.get(protocol, protocol)} {SCORE_TITLES.get(key, key)}"
+    title = f"{_title(result)} {SCORE_TITLES.get(key, key)}"
     return title, {name: share for name, share in shares.items() if share is not None}
+
+
+def _title(result: Result) -> str:
+    name = TITLES.get(result.card.protocol, result.card.protocol)
+    return f"{name}, one frame repeated" if result.card.still else name
 
 
 def lead(name: str, results: Sequence[Result]) -> str:
@@ -103,7 +107,7 @@ def results(found: Sequence[Result]) -> list[str]:
     for result in found:
         keys = list(result.rows[0].scores)
         head = [
-            TITLES.get(result.card.protocol, result.card.protocol),
+            _title(result),
             *(SCORE_TITLES.get(key, key) for key in keys),
         ]
         rows = [

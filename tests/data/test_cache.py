@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as tvf
 
-from cvrl.data.cache import CachedVideo, FrameCache
+from cvrl.data.cache import CachedVideo, FrameCache, _size
 from cvrl.data.dataset import VideoReader
 from cvrl.data.video import Limits, open_video
 from cvrl.utils.errors import CorruptVideoError
@@ -87,3 +87,10 @@ def test_concurrent_writers_leave_one_whole_entry(path, tmp_path):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".npy"]
+
+
+def test_a_file_that_vanishes_while_sizes_are_added_up_counts_nothing(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"x")
+    (item,) = os.scandir(tmp_path)
+    (tmp_path / "a.npy").unlink()
+    assert _size(item) == 0

@@ -1,6 +1,8 @@
 """Samples are functions of (seed, epoch, video); bad files are named; tests drop nothing."""
 
 import dataclasses
+import multiprocessing
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -131,6 +133,18 @@ def test_a_video_smaller_than_the_crop_is_refused(manifest):
         train_dataset(manifest, least_side=50)[Visit(0, 0)]
 
 
+def test_workers_end_with_an_error_in_the_loop(manifest):
+    def leave_in_the_middle():
+        sampler = VisitSampler(videos=len(manifest), batch_size=2, seed=0, last_step=50)
+        with closing(iter(train_loader(train_dataset(manifest), sampler, workers=2))) as batches:
+            next(batches)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        leave_in_the_middle()
+    assert multiprocessing.active_children() == []
+
+
 def eval_dataset(manifest, clips=3, **keywords):
     return EvalDataset(manifest, SPEC, clips, recipes.evaluation(32), **keywords)
 
@@ -144,6 +158,13 @@ def test_test_clips_are_spread_and_timed(manifest):
     assert item.start_N[0] == 0.0 and item.end_N[-1] == pytest.approx(end)
     expected = recipes.evaluation(32)(frames.permute(3, 0, 1, 2))
     torch.testing.assert_close(item.clips_NCTHW[0], expected)
+
+
+def test_a_still_clip_repeats_its_middle_frame(manifest):
+    moving, still = eval_dataset(manifest)[0], eval_dataset(manifest, still=True)[0]
+    middle = moving.clips_NCTHW[:, :, [SPEC.frames // 2]]
+    assert torch.equal(still.clips_NCTHW, middle.expand_as(still.clips_NCTHW))
+    assert torch.equal(still.start_N, moving.start_N)
 
 
 def test_dense_clips_are_so_many_seconds_apart(manifest):

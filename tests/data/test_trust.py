@@ -12,6 +12,7 @@ MP4 = Traits(
     containers=frozenset(("mov", "mp4", "m4a")),
     codec="h264",
     video_streams=1,
+    claimed_frames=0,
     first_pts=0,
     pixel_format="yuv420p",
     size=(180, 320),
@@ -87,6 +88,7 @@ def test_decord_agrees_on_the_common_files(traits):
         replace(MP4, upright=False),
         replace(MP4, video_streams=2),
         replace(MP4, clean_keys=False),
+        replace(MP4, claimed_frames=1e7),
     ],
 )
 def test_decord_is_not_asked_where_it_was_seen_to_differ(traits):

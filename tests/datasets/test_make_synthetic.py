@@ -75,17 +75,29 @@ def test_a_folder_a_class_and_a_manifest_say_the_same(made: Path) -> None:
     assert manifest.label_ids.tolist() == folders.label_ids.tolist()
 
 
-def test_train_and_test_share_no_scene(made: Path) -> None:
+def test_train_and_test_share_no_take(made: Path) -> None:
     with open(made / "manifest.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["path", "label", "group", "split"]
-    scenes = {split: set() for split in ("train", "test")}
+    takes = {split: set() for split in ("train", "test")}
     for row in rows:
         label, _, number = row["group"].rpartition("_")
         assert label == row["label"]
-        scenes[row["split"]].add(number)
-    assert scenes["train"] and scenes["test"]
-    assert not scenes["train"] & scenes["test"]
+        takes[row["split"]].add(number)
+    assert takes["train"] and takes["test"]
+    assert not takes["train"] & takes["test"]
+
+
+def test_the_scene_says_neither_class_nor_part() -> None:
+    plan = plan_of(12)
+    seen: dict[tuple[str, str], list[int]] = {}
+    for label in plan.classes:
+        for index in range(12):
+            job = make_synthetic.Job(Path("x.mp4"), plan, label, index)
+            seen.setdefault((label, job.row()[-1]), []).append(job.scene)
+    for (_, split), scenes in seen.items():
+        counts = [scenes.count(number) for number in range(make_synthetic.SCENES)]
+        assert counts == ([4, 4] if split == "train" else [2, 2])
 
 
 @pytest.mark.parametrize("videos", [3, 4, 7, 12, 48, 100])

@@ -60,6 +60,20 @@ def test_results_come_in_the_order_they_are_asked_about(bare: Path) -> None:
     assert facts.commands[1].endswith("--protocol knn linear instance finetune")
 
 
+def test_results_on_still_clips_come_last_and_have_a_command_of_their_own(bare: Path) -> None:
+    for still in (True, False):
+        for protocol in ("linear", "knn"):
+            card = replace(example_card(), protocol=protocol, still=still)
+            Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
+    facts = read_run(bare)
+    cards = [result.card for result in facts.results]
+    assert [card.protocol for card in cards] == ["knn", "linear"] * 2
+    assert [card.still for card in cards] == [False, False, True, True]
+    moving, still_command = facts.commands[1:3]
+    assert moving.endswith("--protocol knn linear")
+    assert still_command.endswith("--protocol knn linear --still")
+
+
 def test_the_commands_make_the_run_again(run_folder: Path, facts: RunFacts) -> None:
     train, evaluate, report = facts.commands
     assert f"--config {run_folder}/config.yaml output={run_folder}-again" in train
