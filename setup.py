@@ -24,7 +24,7 @@ setup(
         "torchvision>=0.19",
         "pytorchvideo>=0.1.5",
         "decord2>=3.2",  # imports as `decord`; never beside the package `decord`, which it replaces
-        "av>=14",
+        "av>=17",
         "fvcore>=0.1.5",
         "einops>=0.8",
         "accelerate>=1.0",

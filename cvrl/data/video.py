@@ -246,16 +246,10 @@ class _File:
     def decode_from(
         self, row: int, packets: Packets, timeline: Timeline
     ) -> "Iterator[tuple[int, VideoFrame]]":
-        """Decode from a key packet on.
+        """Decode from the key packet at a row, up to the first packet or frame not as expected.
 
-        Args:
-            row: of the packet.
-            packets: what the file is known to hold.
-            timeline: made from them.
-
-        Yields:
-            Frames with their index, up to the first packet or frame that is not the expected one.
-            Those before the key packet's own lack what they are predicted from: not to be used.
+        Frames come with their index. Those before the key packet's own lack what they are predicted
+        from, and are not to be used.
         """
         import av
 
@@ -395,8 +389,8 @@ def _claimed_frames(container: "InputContainer", stream: "VideoStream") -> float
     """The most frames that the header can be taken to say: its count, or its length and rate."""
     unit = stream.time_base or 0
     length = max((container.duration or 0) / 1e6, float((stream.duration or 0) * unit))
-    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return max(stream.frames, length * max(float(rate or 0) for rate in rates))
+    rate = max(stream.average_rate or 0, stream.guessed_rate or 0)
+    return max(stream.frames, length * float(rate))
 
 
 def _turn(frame: "VideoFrame") -> Turn:
