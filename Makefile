@@ -60,7 +60,7 @@ check: $(VENV)/.installed-test
 	$(PY) -m mypy --strict cvrl tools datasets
 
 test: check
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not (real and slow)"
 
 clean:
 	rm -rf $(VENV) .venv-ci build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
