@@ -46,6 +46,7 @@ svg text{font-family:inherit!important}
 .grid{display:grid;gap:18px;grid-template-columns:repeat(auto-fit,minmax(min(280px,100%),1fr))}
 .narrow{max-width:540px;margin-top:18px}
 .grid>div{min-width:0}
+.tables{grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr))}
 figure{margin:0}
 figcaption{font-size:.78rem;line-height:1.3;margin-top:3px;overflow-wrap:anywhere}
 .search{display:grid;grid-template-columns:minmax(84px,132px) 1fr;gap:4px 20px;

@@ -116,7 +116,7 @@ def results(found: Sequence[Result]) -> list[str]:
         card = markup.code("\n".join(card_lines(result.card)))
         folded = markup.details("protocol card", card)
         parts.append(f"<div>{markup.table(head, rows, numeric=len(keys))}{folded}</div>")
-    return [f'<div class="grid">{"".join(parts)}</div>'] if parts else []
+    return [f'<div class="grid tables">{"".join(parts)}</div>'] if parts else []
 
 
 def motion(content: Content) -> list[str]:
