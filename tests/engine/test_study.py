@@ -52,14 +52,11 @@ def test_every_arm_and_seed_is_scored_once(study_file, video_folder, tmp_path):
     records = json.loads((output / "results.json").read_text())
     trained = {(r["arm"], r["seed"]) for r in records if r["row"] == "trained"}
     assert trained == {(arm, seed) for arm in STUDY["arms"] for seed in (0, 1)}
-    metrics = output / "cvrl" / "seed0" / "metrics.jsonl"
-    before = (
-        metrics.stat().st_mtime_ns,
-        (output / "cvrl" / "seed0" / "eval" / "knn.json").read_text(),
-    )
-    again = run_study(study, output, [f"data.train={video_folder}"])
-    assert again == table
-    assert (output / "cvrl" / "seed0" / "eval" / "knn.json").read_text() == before[1]
+    run = output / "cvrl" / "seed0"
+    kept = [run / "eval" / "knn.json", run / "model.safetensors"]
+    written = [path.stat().st_mtime_ns for path in kept[:1]], kept[1].read_bytes()
+    assert run_study(study, output, [f"data.train={video_folder}"]) == table
+    assert written == ([path.stat().st_mtime_ns for path in kept[:1]], kept[1].read_bytes())
 
 
 def test_a_wrong_path_shows_before_anything_is_trained(study_file, tmp_path):
