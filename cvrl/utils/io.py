@@ -1,6 +1,5 @@
 """Writing files so that a reader never meets half of one."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,20 +37,3 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits.
-
-    Example:
-        >>> import tempfile
-        >>> name = Path(tempfile.mkdtemp()) / "empty"
-        >>> name.touch()
-        >>> file_hash(name)[:8]
-        'e3b0c442'
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

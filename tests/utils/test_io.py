@@ -1,6 +1,5 @@
 """A reader meets the old file or the new one, never half of one."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 
 import pytest
 
-from cvrl.utils.io import atomic_path, file_hash
+from cvrl.utils.io import atomic_path
 
 
 def test_a_whole_file_takes_the_name(tmp_path):
@@ -65,10 +64,3 @@ def test_readers_meet_whole_files_only(tmp_path):
             assert len(set(text)) == 1
         time.sleep(0.001)
     assert writer.returncode == 0 and sizes == {100_000}
-
-
-def test_hash_is_sha256(tmp_path):
-    file = tmp_path / "data"
-    content = os.urandom(3_000_000)
-    file.write_bytes(content)
-    assert file_hash(file) == hashlib.sha256(content).hexdigest()
