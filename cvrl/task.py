@@ -17,7 +17,7 @@ class Task(nn.Module):
     """A method: an encoder, what it adds to it, and a loss.
 
     Attributes:
-        accepts: the kinds of views (``views.kind``) the method can compare.
+        accepts: the kinds of views (``Views.kinds``) the method can compare.
         least_clips: the least number of clips a video it needs.
         needs_labels: whether every training video must have a label.
         encoder: what is kept after training.
@@ -46,6 +46,13 @@ class Task(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Called once after each optimiser step; updates what is not learned by gradient."""
+
+    def is_ready(self) -> bool:
+        """Whether the optimiser may step; a method that first fills a queue says when it is full.
+
+        Asked after each backward pass; the same answer on every rank.
+        """
+        return True
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameters for the optimiser: weights decayed, biases and norm scales not.

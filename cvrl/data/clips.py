@@ -8,7 +8,7 @@ Shapes: V views (clips of one video), T frames a clip, L ticks in the video.
     clip of 4 frames, stride 3, start 2:   . . f . . f . . f . . f . .      span = 10 ticks
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -66,17 +66,26 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which ticks of one video its views show, and what the order of the views means.
+    """Which ticks of one video its views show, and what their arrangement means.
 
     Attributes:
         ticks_VT: ticks in ``[0, L)``, one row a view.
         start_V: the tick each view starts at.
-        order: the pretext label of the arrangement, -1 where there is none.
+        order_V: the pretext label each view carries, -1 where it has none; left out, all -1. A
+            label of a whole tuple, such as its order, is carried by each of its views.
+
+    Example:
+        >>> Plan(np.zeros((2, 8), np.int64), np.zeros(2, np.int64)).order_V.tolist()
+        [-1, -1]
     """
 
     ticks_VT: Ints
     start_V: Ints
-    order: int = -1
+    order_V: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.order_V) == 0:
+            object.__setattr__(self, "order_V", np.full(len(self.ticks_VT), -1, dtype=np.int64))
 
 
 def clip_indices(start: int, spec: ClipSpec, length: int) -> Ints:

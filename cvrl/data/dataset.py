@@ -5,7 +5,6 @@ Shapes: B videos, V views, C channels, T frames, H W pixels, N clips of one vide
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,27 +13,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cvrl.data.cache import FrameCache, FrameSource
-from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
+from cvrl.data.clips import ClipSpec, Ints, clip_indices, spread_starts, timeline
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
 from cvrl.data.video import Limits, open_video
+from cvrl.data.views import Views
 from cvrl.transforms.recipe import Params, Recipe
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng, torch_generator
 
 # What a generator is for is the last part of its key, so that no two uses share draws.
-FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE = 0, 1, 2
+FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE, FOR_ARRANGEMENT = 0, 1, 2, 4
 MAX_SUBSTITUTES = 20
-
-
-class Views(Protocol):
-    """A pretext task's choice of frames; see ``cvrl/views``."""
-
-    kind: str
-    clips: int
-    spec: ClipSpec
-
-    def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan: ...
 
 
 BadVideo = tuple[str, str]  # path, reason
@@ -49,7 +39,8 @@ class Sample:
     video_id: int
     group_id: int
     time_V: Tensor
-    order: int
+    order_V: Tensor
+    small_VCTHW: Tensor | None = None
     params: Params | None = None
     bad: tuple[BadVideo, ...] = ()
 
@@ -64,7 +55,8 @@ class Batch:
         video_id_B: row in the manifest.
         group_id_B: source group; rows of equal groups are no negatives of each other.
         time_BV: start of each clip in seconds of its video.
-        order_B: pretext label of the arrangement, -1 where there is none.
+        order_BV: pretext label each clip carries, -1 where it has none.
+        small_BVCTHW: further clips of the same videos, cut smaller (multi-crop); or None.
         params_B: what is drawn for the part of the augmentation that the device does; or empty.
         bad: videos that could not be used and were replaced while this batch was made.
     """
@@ -74,7 +66,8 @@ class Batch:
     video_id_B: Tensor
     group_id_B: Tensor
     time_BV: Tensor
-    order_B: Tensor
+    order_BV: Tensor
+    small_BVCTHW: Tensor | None = None
     params_B: tuple[Params, ...] = ()
     bad: tuple[BadVideo, ...] = ()
 
@@ -106,13 +99,15 @@ class Batch:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples whose clips have one shape."""
+    small = [sample.small_VCTHW for sample in samples if sample.small_VCTHW is not None]
     return Batch(
         clips_BVCTHW=torch.stack([sample.clips_VCTHW for sample in samples]),
         labels_B=torch.tensor([sample.label for sample in samples]),
         video_id_B=torch.tensor([sample.video_id for sample in samples]),
         group_id_B=torch.tensor([sample.group_id for sample in samples]),
         time_BV=torch.stack([sample.time_V for sample in samples]),
-        order_B=torch.tensor([sample.order for sample in samples]),
+        order_BV=torch.stack([sample.order_V for sample in samples]),
+        small_BVCTHW=torch.stack(small) if small else None,
         params_B=tuple(sample.params for sample in samples if sample.params is not None),
         bad=tuple(bad for sample in samples for bad in sample.bad),
     )
@@ -174,6 +169,9 @@ class TrainDataset(Dataset[Sample]):
         self.views = views
         self.rest: Recipe | None = None
         self.crop = recipe
+        self.small_crop: Recipe | None = None
+        if views.small is not None:
+            self.small_crop = recipe.recropped(views.small.size, views.small.area)
         if on_device:
             self.crop, self.rest = recipe.split()
         self.least_side = least_side
@@ -204,20 +202,27 @@ class TrainDataset(Dataset[Sample]):
             rng = numpy_rng(self.seed, epoch, index, FOR_PLAN)
             plan = self.views.plan(len(shown_L), rate, rng)
             clips_VCTHW = read_clips(video, shown_L[plan.ticks_VT])
-            time_V = torch.from_numpy(video.times[shown_L[plan.start_V]])
+            time_V = torch.from_numpy(video.times[shown_L[plan.start_V[: self.views.clips]]])
         self._check_size(path, *clips_VCTHW.shape[-2:])
         key = (self.seed, epoch, index, FOR_AUGMENT)
-        clips_VCTHW = self.crop(clips_VCTHW, torch_generator(*key))
+        V, generator = self.views.clips, torch_generator(*key)
+        decoded_VCTHW, small_VCTHW = clips_VCTHW, None
+        clips_VCTHW = self.crop(decoded_VCTHW[:V], generator)
+        if self.small_crop is not None:
+            small_VCTHW = self.small_crop(decoded_VCTHW[V:], generator)
         params = None
         if self.rest is not None:  # the same generator again: the halves share the recipe's draws
             params = self.rest.draw(clips_VCTHW.shape, torch_generator(*key))
+        rng = numpy_rng(self.seed, epoch, index, FOR_ARRANGEMENT)
+        clips_VCTHW, order_V = self.views.arrange(clips_VCTHW, plan, rng)
         return Sample(
             clips_VCTHW=clips_VCTHW,
             label=int(self.manifest.label_ids[index]),
             video_id=index,
             group_id=int(self.manifest.group_ids[index]),
             time_V=time_V,
-            order=plan.order,
+            order_V=torch.from_numpy(order_V),
+            small_VCTHW=small_VCTHW,
             params=params,
         )
 

@@ -1,23 +1,17 @@
-"""From a config to the objects of a run. Nothing below this room sees the config.
+"""From a config to the objects of a run. Nothing below this room sees the config."""
 
-``views: {name: x}`` is the class named ``VIEWS`` in ``cvrl/views/x.py``; ``method: {name: x}`` the
-one named ``METHOD`` in ``cvrl/methods/x.py``.
-"""
-
-import importlib
-import inspect
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import cvrl
-from cvrl.config import Config, check_keywords
+from cvrl.config import Config
 from cvrl.data.cache import FrameCache
 from cvrl.data.clips import ClipSpec
-from cvrl.data.dataset import TrainDataset, VideoReader, Views
+from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.data.views import Views
+from cvrl.engine import components
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.evaluation.parts import Parts, read_parts
@@ -26,11 +20,9 @@ from cvrl.models.weights import load_pretrained
 from cvrl.task import Task
 from cvrl.transforms import recipes
 from cvrl.transforms.recipes import Recipe
-from cvrl.utils.checks import nearest
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
 
-_ROOMS = {"views": "views", "method": "methods"}
 FOR_WEIGHTS = 3  # last part of the key of the initial weights' seed
 
 
@@ -104,10 +96,7 @@ def clip_spec(config: Config) -> ClipSpec:
 
 def build_views(config: Config) -> Views:
     """The pretext task's choice of frames."""
-    factory = _pick("views", config.views.name, "VIEWS")
-    check_keywords("views", factory, config.views.keywords, provided={"spec"})
-    views: Views = factory(clip_spec(config), **config.views.keywords)
-    return views
+    return components.build_views(config.views.name, config.views.keywords, clip_spec(config))
 
 
 def build_recipe(config: Config) -> Recipe:
@@ -135,24 +124,24 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
     Raises:
         UserError: the method cannot compare these views, or lacks labels it needs.
     """
-    factory = _pick("method", config.method.name, "METHOD")
-    _check_pairing(config, factory, views)
-    if factory.needs_labels and bool((data.train.label_ids < 0).any()):
-        raise UserError(
-            config.data.train,
-            f"has videos without a label, which method {config.method.name} needs",
-            "give one folder a class or a list with labels, or pick another method",
-        )
     facts = {
         "classes": len(data.train.class_names),
         "videos": len(data.train),
+        "steps_per_epoch": schedule.steps_per_epoch,
         "total_steps": schedule.total_steps,
     }
-    taken = {key: facts[key] for key in inspect.signature(factory).parameters if key in facts}
-    check_keywords("method", factory, config.method.keywords, provided={"encoder", *taken})
+    method = config.method
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(config.seed, FOR_WEIGHTS))
-        task: Task = factory(_build_encoder(config), **taken, **config.method.keywords)
+        task = components.build_method(
+            method.name, method.keywords, _build_encoder(config), facts, views
+        )
+    if task.needs_labels and bool((data.train.label_ids < 0).any()):
+        raise UserError(
+            config.data.train,
+            f"has videos without a label, which method {method.name} needs",
+            "give one folder a class or a list with labels, or pick another method",
+        )
     return task
 
 
@@ -182,14 +171,22 @@ def build_run_optimizer(config: Config, task: Task, schedule: Schedule) -> torch
 
 
 def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
-    """The training samples."""
+    """The training samples.
+
+    Raises:
+        UserError: the views rearrange pixels after the augmentation, which the device is to do.
+    """
+    on_device = config.data.augment_on == "device"
+    if on_device and (views.arranges or views.small is not None):
+        reason = f"cannot be, since views {config.views.name} cut up augmented clips"
+        raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
     return TrainDataset(
         data.train,
         views,
         build_recipe(config),
         seed=config.seed,
         reader=build_reader(config),
-        on_device=config.data.augment_on == "device",
+        on_device=on_device,
         least_side=1 if config.clip.upscale else config.clip.size,
     )
 
@@ -199,40 +196,3 @@ def _build_encoder(config: Config) -> Encoder:
     if config.encoder.weights is not None:
         load_pretrained(encoder, config.encoder.weights)
     return encoder
-
-
-def _check_pairing(config: Config, method: type[Task], views: Views) -> None:
-    name = config.method.name
-    if views.kind not in method.accepts:
-        fitting = [other for other in _names("views") if _kind(other) in method.accepts]
-        raise UserError(
-            f"views.name = {config.views.name}",
-            f"method {name} cannot compare {views.kind}",
-            f"use views {', '.join(fitting)}",
-        )
-    if views.clips < method.least_clips:
-        raise UserError(
-            f"views.clips = {views.clips}",
-            f"method {name} compares at least {method.least_clips} clips of a video",
-            f"set views.clips={method.least_clips}",
-        )
-
-
-def _kind(views_name: str) -> str:
-    kind: str = importlib.import_module(f"cvrl.views.{views_name}").VIEWS.kind
-    return kind
-
-
-def _names(section: str) -> list[str]:
-    folder = Path(inspect.getfile(cvrl)).parent / _ROOMS[section]
-    return sorted(file.stem for file in folder.glob("[a-z]*.py"))
-
-
-def _pick(section: str, name: str, constant: str) -> Any:
-    names = _names(section)
-    room = _ROOMS[section]
-    if name not in names:
-        raise UserError(
-            f"{section}.name = {name}", f"no such file in cvrl/{room}", nearest(name, names)
-        )
-    return getattr(importlib.import_module(f"cvrl.{room}.{name}"), constant)

@@ -156,7 +156,8 @@ class Trainer:
                     self.accelerator.clip_grad_norm_(
                         self.model.parameters(), self.config.optim.clip_norm
                     )
-                self.optimizer.step()
+                if self.task.is_ready():
+                    self.optimizer.step()
                 self.optimizer.zero_grad()
             parts.append({name: value.detach() for name, value in losses.items()})
         self.task.after_step(self.step)

@@ -9,7 +9,7 @@ of its own, so another strength of one leaves the draws of the others as they we
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from cvrl.transforms.colour import Normalize
+from cvrl.transforms.geometry import RandomResizedCrop
 from cvrl.transforms.op import Op, Shape, check_clip, integer, to_float
+from cvrl.utils.errors import UserError
 from cvrl.utils.seed import torch_generator
 
 # Of one transform: one set for the clip, or one a frame. Of one view: those of its transforms.
@@ -170,6 +172,33 @@ class Recipe:
             Recipe(crops, consistent=self.consistent, as_float=False, earlier=self.earlier),
             Recipe(rests, consistent=self.consistent, as_float=self.as_float, earlier=done),
         )
+
+    def recropped(self, size: int, area: tuple[float, float]) -> "Recipe":
+        """The same recipe with its random crops of another size and area.
+
+        Args:
+            size: height and width of the crops in pixels.
+            area: share of the frame that a crop keeps, lowest and highest.
+
+        Raises:
+            UserError: the recipe has no random crop.
+
+        Example:
+            >>> from cvrl.transforms import RandomResizedCrop
+            >>> small = Recipe([[RandomResizedCrop(size=32)]]).recropped(16, (0.05, 0.14))
+            >>> small.views[0][0].size, small.views[0][0].area
+            (16, (0.05, 0.14))
+        """
+        views = [
+            [
+                replace(op, size=size, area=area) if isinstance(op, RandomResizedCrop) else op
+                for op in ops
+            ]
+            for ops in self.views
+        ]
+        if any(not any(isinstance(op, RandomResizedCrop) for op in ops) for ops in views):
+            raise UserError("augment", "has no random crop to make smaller", "use augment.name=rho")
+        return replace(self, views=views)
 
     def _draw_view(self, view: int, shape: Shape, generator: torch.Generator | None) -> ViewParams:
         seed = None if generator is None else integer(generator, 0, 2**62)

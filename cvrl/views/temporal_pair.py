@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices
+from cvrl.data.views import Views
 from cvrl.utils.errors import UserError
 
 Prior = Literal["decreasing", "uniform", "increasing", "fixed", "gap"]
@@ -95,7 +96,7 @@ def _invert(cdf: Callable[[float], float], u: float, max_interval: int) -> int:
     return low
 
 
-class TemporalPair:
+class TemporalPair(Views):
     """Clips of the same video, a sampled interval apart, in random order.
 
     With more than two clips, each further clip stands at an interval of its own from the first,
@@ -123,7 +124,7 @@ class TemporalPair:
         (2, 16)
     """
 
-    kind = "clips"
+    kinds = frozenset({"clips"})
 
     def __init__(
         self,

@@ -222,7 +222,8 @@ def test_batch_is_a_plain_record(manifest):
         "video_id_B",
         "group_id_B",
         "time_BV",
-        "order_B",
+        "order_BV",
+        "small_BVCTHW",
         "params_B",
         "bad",
     }

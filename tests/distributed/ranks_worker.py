@@ -3,52 +3,38 @@
 With WORLD 1 there is no process group: that is the reference.
 """
 
-import importlib
-import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-import cvrl
-from cvrl.data.dataset import Batch
-from cvrl.models.backbones import build_encoder
 from cvrl.models.batchnorm import convert_sync_batchnorm
 
-METHODS = sorted(
-    file.stem for file in (Path(inspect.getfile(cvrl)).parent / "methods").glob("[a-z]*.py")
-)
-GIVEN = {"classes": 3, "videos": 8, "total_steps": 5, "hidden": 16, "hidden_layers": 1, "dim": 8}
-STEPS, VIDEOS, VIEWS = 5, 8, 2
+sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
+from cases import METHODS, build, make_batch, rows_of
+
+STEPS, VIDEOS = 5, 8
 
 
-def build(name):
-    factory = importlib.import_module(f"cvrl.methods.{name}").METHOD
-    keywords = {k: v for k, v in GIVEN.items() if k in inspect.signature(factory).parameters}
-    if "dropout" in inspect.signature(factory).parameters:
-        keywords["dropout"] = 0.0  # draws depend on the rank, as they should
-    torch.manual_seed(0)
-    return factory(build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1)), **keywords).double()
+def task_of(name):
+    task = build(name).double()
+    for module in task.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # draws depend on the rank, as they should
+    return task
 
 
-def batch_of(step, rows):
-    generator = torch.Generator().manual_seed(step)
-    pattern = torch.rand(VIDEOS, 1, 3, 1, 32, 32, generator=generator, dtype=torch.float64)
-    noise = torch.rand(VIDEOS, VIEWS, 3, 8, 32, 32, generator=generator, dtype=torch.float64)
-    return Batch(
-        clips_BVCTHW=(0.6 * pattern + 0.4 * noise)[rows],
-        labels_B=(torch.arange(VIDEOS) % 3)[rows],
-        video_id_B=torch.arange(VIDEOS)[rows],
-        group_id_B=(torch.arange(VIDEOS) // 2)[rows],
-        time_BV=torch.zeros(VIDEOS, VIEWS, dtype=torch.float64)[rows],
-        order_B=torch.full((VIDEOS,), -1)[rows],
-    )
+def batch_of(name, step, rows):
+    batch = make_batch(name, VIDEOS, seed=step, dtype=torch.float64)
+    return rows_of(replace(batch, group_id_B=torch.arange(VIDEOS) // 2), rows)
 
 
 def run(name, rank, world):
-    task = build(name)
+    task = task_of(name)
     model = task
     if world > 1:
         task = convert_sync_batchnorm(task)
@@ -57,7 +43,7 @@ def run(name, rank, world):
     mine = torch.tensor_split(torch.arange(VIDEOS), [5] if world > 1 else [])[rank]  # 5 and 3
     losses = []
     for step in range(STEPS):
-        loss = model(batch_of(step, mine))["loss"]
+        loss = model(batch_of(name, step, mine))["loss"]
         optimizer.zero_grad()
         loss.backward()
         if step == 0:

@@ -1,0 +1,79 @@
+"""The seam between pretext tasks and the data: what every file in ``cvrl/views`` is.
+
+Shapes: V clips of one video, C channels, T frames, H W pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from cvrl.data.clips import ClipSpec, Ints, Plan
+
+
+@dataclass(frozen=True)
+class SmallCrops:
+    """Further clips of the same video, cut smaller than the others (multi-crop).
+
+    Attributes:
+        count: how many, >= 1.
+        size: their height and width in pixels.
+        area: share of the frame that a crop keeps, lowest and highest.
+    """
+
+    count: int
+    size: int
+    area: tuple[float, float]
+
+
+class Views:
+    """A pretext task: which clips of a video belong together, and what their arrangement means.
+
+    A file of ``cvrl/views`` holds one subclass, whose constructor takes the :class:`ClipSpec` and
+    keywords of its own.
+
+    Attributes:
+        kinds: what it offers; a method takes it where it accepts one of them
+            (``Task.accepts``).
+        spec: the shape of a clip in time.
+        clips: V, clips of a video.
+        order_classes: K, the number of classes of the pretext label; 0 where there is none.
+        negatives: how many of the last clips do not belong with the others, but show what to tell
+            them from.
+        small: crops of another size beside the V clips, or None. The plan then has
+            ``clips + small.count`` rows.
+        arranges: whether :meth:`arrange` does anything.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    spec: ClipSpec
+    clips: int
+    order_classes: int = 0
+    negatives: int = 0
+    small: SmallCrops | None = None
+    arranges: bool = False
+
+    def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan:
+        """Choose the frames of one visit.
+
+        Args:
+            length: ticks in the video, L >= 1.
+            fps: ticks a second.
+            rng: the visit's own generator.
+        """
+        raise NotImplementedError
+
+    def arrange(
+        self, clips_VCTHW: Tensor, plan: Plan, rng: np.random.Generator
+    ) -> tuple[Tensor, Ints]:
+        """Rearrange pixels after the augmentation, so that nothing blurs the seams.
+
+        Args:
+            clips_VCTHW: the augmented clips.
+            plan: what :meth:`plan` chose.
+            rng: a generator of its own.
+
+        Returns:
+            The clips, of one size but not necessarily of the one given, and the label of each.
+        """
+        return clips_VCTHW, plan.order_V

@@ -1,0 +1,158 @@
+"""Views and methods by name: ``{name: moco}`` is the class ``METHOD`` of ``cvrl/methods/moco.py``.
+
+A component whose keywords hold ``parts`` is made of others of its kind: each part is built first,
+and the whole is given them by the names they have in the config.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cvrl
+from cvrl.data.clips import ClipSpec
+from cvrl.data.views import Views
+from cvrl.models.backbones import Encoder
+from cvrl.task import Task
+from cvrl.utils.checks import check_keywords, nearest
+from cvrl.utils.errors import UserError
+
+_ROOMS = {"views": "views", "method": "methods"}
+Keywords = Mapping[str, Any]
+
+
+def build_views(name: str, keywords: Keywords, spec: ClipSpec, place: str = "views") -> Views:
+    """The pretext task called ``name``.
+
+    Args:
+        name: a file of ``cvrl/views``.
+        keywords: of its constructor.
+        spec: the shape of a clip.
+        place: where in the config it stands, for messages.
+
+    Raises:
+        UserError: no such file, or a keyword that it does not have.
+    """
+    factory = _pick("views", name, place, "VIEWS")
+    given, built = dict(keywords), {}
+    if "parts" in inspect.signature(factory).parameters:
+        built["parts"] = {
+            key: build_views(name, rest, spec, inner)
+            for key, name, rest, inner in _parts(given.pop("parts", None), place)
+        }
+    check_keywords(place, factory, given, provided={"spec", *built})
+    views: Views = factory(spec, **built, **given)
+    return views
+
+
+def build_method(
+    name: str,
+    keywords: Keywords,
+    encoder: Encoder,
+    facts: Mapping[str, int],
+    views: Views,
+    place: str = "method",
+) -> Task:
+    """The method called ``name`` over an encoder.
+
+    Args:
+        name: a file of ``cvrl/methods``.
+        keywords: of its constructor.
+        encoder: what it trains.
+        facts: of the data and the run, taken by constructor keywords of their names.
+        views: what it is to compare; their ``order_classes``, ``clips`` and ``negatives`` are facts
+            too.
+        place: where in the config it stands, for messages.
+
+    Raises:
+        UserError: no such file, a keyword that it does not have, or views it cannot compare.
+    """
+    factory = _pick("method", name, place, "METHOD")
+    check_pairing(name, factory, views, place)
+    parameters = inspect.signature(factory).parameters
+    known: dict[str, Any] = {
+        **facts,
+        "order_classes": views.order_classes,
+        "clips": views.clips,
+        "negatives": views.negatives,
+    }
+    given, built = dict(keywords), {key: known[key] for key in parameters if key in known}
+    if "parts" in parameters:
+        views_of: Mapping[str, Views] = views.parts  # type: ignore[attr-defined]
+        built["clips_of"] = {key: part.clips for key, part in views_of.items()}
+        built["parts"] = {
+            key: build_method(
+                name, rest, encoder, facts, _views_of_part(key, views_of, place), inner
+            )
+            for key, name, rest, inner in _parts(given.pop("parts", None), place)
+        }
+    check_keywords(place, factory, given, provided={"encoder", *built})
+    method: Task = factory(encoder, **built, **given)
+    return method
+
+
+def check_pairing(name: str, method: type[Task], views: Views, place: str = "method") -> None:
+    """Refuse views that a method cannot compare.
+
+    Raises:
+        UserError: naming the views that it can.
+    """
+    if not views.kinds & method.accepts:
+        fitting = [other for other in names("views") if _kinds(other) & method.accepts]
+        raise UserError(
+            f"{place}.name = {name}",
+            f"cannot compare what the views offer ({', '.join(sorted(views.kinds))})",
+            f"use views {', '.join(fitting)}",
+        )
+    if views.clips < method.least_clips:
+        raise UserError(
+            f"{place.replace('method', 'views')}.clips = {views.clips}",
+            f"method {name} compares at least {method.least_clips} clips of a video",
+            f"set it to {method.least_clips}",
+        )
+
+
+def names(section: str) -> list[str]:
+    """The files of ``cvrl/views`` or ``cvrl/methods``.
+
+    Example:
+        >>> "temporal_pair" in names("views"), "simclr" in names("method")
+        (True, True)
+    """
+    folder = Path(inspect.getfile(cvrl)).parent / _ROOMS[section]
+    return sorted(file.stem for file in folder.glob("[a-z]*.py"))
+
+
+def _kinds(views_name: str) -> frozenset[str]:
+    kinds: frozenset[str] = importlib.import_module(f"cvrl.views.{views_name}").VIEWS.kinds
+    return kinds
+
+
+def _pick(section: str, name: str, place: str, constant: str) -> Any:
+    room = _ROOMS[section]
+    if name not in names(section):
+        remedy = nearest(name, names(section))
+        raise UserError(f"{place}.name = {name}", f"no such file in cvrl/{room}", remedy)
+    return getattr(importlib.import_module(f"cvrl.{room}.{name}"), constant)
+
+
+def _parts(given: Any, place: str) -> Iterator[tuple[str, str, Keywords, str]]:
+    """Of each part: its key, the name of its class, the other keywords, its place in the config."""
+    if not isinstance(given, Mapping) or not given:
+        remedy = f"set {place}.parts.first.name and so on"
+        raise UserError(f"{place}.parts", "names no parts", remedy)
+    for key, part in given.items():
+        inner = f"{place}.parts.{key}"
+        if not isinstance(part, Mapping) or "name" not in part:
+            raise UserError(inner, "has no name", f"set {inner}.name")
+        rest = {keyword: value for keyword, value in part.items() if keyword != "name"}
+        yield str(key), str(part["name"]), rest, inner
+
+
+def _views_of_part(key: str, views_of: Mapping[str, Views], place: str) -> Views:
+    if key not in views_of:
+        have = ", ".join(views_of) or "none"
+        reason = f"has no views of that name (the views have {have})"
+        raise UserError(f"{place}.parts.{key}", reason, f"add views.parts.{key}.name")
+    return views_of[key]

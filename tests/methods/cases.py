@@ -1,0 +1,115 @@
+"""Small batches for every method, made by the views it takes out of moving pictures."""
+
+import importlib
+import inspect
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cvrl
+from cvrl.data.clips import ClipSpec
+from cvrl.data.dataset import Batch
+from cvrl.engine.components import build_method
+from cvrl.engine.components import build_views as build_named_views
+from cvrl.models.backbones import build_encoder
+
+PACKAGE = Path(inspect.getfile(cvrl)).parent
+VIEWS = sorted(file.stem for file in (PACKAGE / "views").glob("[a-z]*.py"))
+METHODS = sorted(file.stem for file in (PACKAGE / "methods").glob("[a-z]*.py"))
+FACTS = {"classes": 3, "videos": 8, "steps_per_epoch": 0, "total_steps": 10}
+SPEC = ClipSpec(frames=8, stride=1)
+SIZE = 32  # of the clips that reach the encoder
+
+# What a file needs to be small and quick; everything else is its default.
+VIEW_KEYWORDS = {
+    "joint": {"parts": {"pair": {"name": "temporal_pair"}, "one": {"name": "temporal_pair"}}},
+}
+METHOD_KEYWORDS = {
+    "simclr": {"hidden": 16, "hidden_layers": 1, "dim": 8},
+    "joint": {
+        "parts": {
+            "pair": {"name": "simclr", "hidden": 16, "hidden_layers": 1, "dim": 8},
+            "one": {"name": "classify"},
+        },
+        "weights": {"one": 0.5},
+    },
+}
+VIEWS_OF_METHOD = {"joint": "joint"}  # where the first that fits is not the one to test with
+
+
+def views_of(method):
+    """The views a method is tested with: its own, else temporal_pair, else the first that fit."""
+    accepts = importlib.import_module(f"cvrl.methods.{method}").METHOD.accepts
+    own = [VIEWS_OF_METHOD[method]] if method in VIEWS_OF_METHOD else []
+    for name in [*own, "temporal_pair", *VIEWS]:
+        if importlib.import_module(f"cvrl.views.{name}").VIEWS.kinds & accepts:
+            return build_views(name)
+    raise AssertionError(f"no views for {method}")
+
+
+def build_views(name):
+    return build_named_views(name, VIEW_KEYWORDS.get(name, {}), SPEC)
+
+
+def build(name):
+    """The method over a network of a few thousand weights."""
+    torch.manual_seed(0)
+    encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
+    return build_method(name, METHOD_KEYWORDS.get(name, {}), encoder, FACTS, views_of(name))
+
+
+def make_batch(method, videos=6, seed=0, dtype=torch.float32):
+    """Videos that can be told apart and have a direction of time: each has a picture that drifts
+    and darkens."""
+    views = views_of(method)
+    samples = [_sample(views, video, seed) for video in range(videos)]
+    small = [sample["small"] for sample in samples if sample["small"] is not None]
+    return Batch(
+        clips_BVCTHW=torch.stack([sample["clips"] for sample in samples]).to(dtype),
+        labels_B=torch.arange(videos) % 3,
+        video_id_B=torch.arange(videos),
+        group_id_B=torch.arange(videos),
+        time_BV=torch.stack([sample["time"] for sample in samples]),
+        order_BV=torch.stack([sample["order"] for sample in samples]),
+        small_BVCTHW=torch.stack(small).to(dtype) if small else None,
+    )
+
+
+def rows_of(batch, rows):
+    """Some videos of a batch, as another rank holds them."""
+    tensors = {
+        field.name: getattr(batch, field.name)[rows]
+        for field in fields(batch)
+        if isinstance(getattr(batch, field.name), torch.Tensor)
+    }
+    return replace(batch, **tensors)
+
+
+def _sample(views, video, seed, length=80):
+    generator = torch.Generator().manual_seed(video)
+    picture_CHW = torch.rand(3, 2 * SIZE, 2 * SIZE, generator=generator)
+    noise = torch.Generator().manual_seed(1000 * seed + video)
+    rng = np.random.default_rng([seed, video])
+    plan = views.plan(length, 25.0, rng)
+    rows = [
+        torch.stack([_frame(picture_CHW, int(tick) % length, noise) for tick in ticks_T], dim=1)
+        for ticks_T in plan.ticks_VT
+    ]
+    clips = torch.stack(rows[: views.clips])
+    side = getattr(views, "region", 1) * SIZE  # views that cut patches out of a region
+    clips = torch.nn.functional.interpolate(clips.flatten(0, 1), size=(side, side)).reshape(
+        views.clips, 3, SPEC.frames, side, side
+    )
+    clips, order_V = views.arrange(clips, plan, rng)
+    small = None
+    if views.small is not None:
+        small = torch.stack(rows[views.clips :])
+    time_V = torch.from_numpy(plan.start_V[: views.clips] / 25.0)
+    return {"clips": clips, "order": torch.from_numpy(order_V), "time": time_V, "small": small}
+
+
+def _frame(picture_CHW, tick, noise):
+    drifted = picture_CHW.roll((tick // 4, tick // 2), dims=(1, 2))[:, :SIZE, :SIZE]
+    return 0.8 * drifted * (1 - tick / 200) + 0.2 * torch.rand(3, SIZE, SIZE, generator=noise)
