@@ -45,6 +45,7 @@ class DataConfig:
     split_column: str = "split"  # column of a CSV that holds the split
     train_split: str = "train"  # value in that column
     test_split: str = "test"  # value in that column
+    cameras: list[str] | None = None  # `train` lists folders of an event, with these files
     hold_out: float = _in("[0, 1)", 0.0)  # fraction of train kept for choosing, by group
     workers: int | None = _in("[0, inf)", None)  # loader processes; null: by the machine's cores
     cache_dir: str | None = None  # decoded frames are kept here; null: no cache
@@ -244,6 +245,7 @@ def validate(config: Config) -> None:
     if Path(config.name).name != config.name or config.name == "..":
         remedy = "give a plain name, and the folder as output=..."
         raise UserError(f"name = {config.name}", "is a path", remedy)
+    _check_cameras(config)
     train, optim = config.train, config.optim
     if train.batch_size % train.accumulate:
         whole = max(train.batch_size // train.accumulate, 1) * train.accumulate
@@ -264,6 +266,18 @@ def validate(config: Config) -> None:
             f"is above the peak, optim.lr = {optim.lr:g}",
             "use optim.final_lr=0",
         )
+
+
+def _check_cameras(config: Config) -> None:
+    cameras = config.data.cameras
+    if cameras is None:
+        return
+    if len(set(cameras)) != len(cameras) or len(cameras) < 2:
+        remedy = "name two or more, as in data.cameras=[cam0.mp4, cam1.mp4]"
+        raise UserError(f"data.cameras = {cameras}", "is no choice of cameras", remedy)
+    if config.clip.fps is not None:
+        reason = "cannot go with data.cameras, whose films are kept in step by their frames"
+        raise UserError(f"clip.fps = {config.clip.fps:g}", reason, "use clip.fps=null")
 
 
 def _layers(path: Path, overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

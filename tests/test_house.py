@@ -325,7 +325,8 @@ def test_a_config_says_what_to_expect_of_it(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(set(CONFIGS) - set(STUDIES)), ids=name_of)
 def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
     config = load_config(path, ["data.train=videos"])
-    facts = {"classes": 4, "videos": 8, "steps_per_epoch": 1, "total_steps": 10}
+    facts = {"classes": 4, "class_names": ["a"], "videos": 8}
+    facts |= {"steps_per_epoch": 1, "total_steps": 10}
     with torch.device("meta"):  # the paper's networks without their weights
         encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
         views = build.build_views(config)
@@ -338,5 +339,5 @@ def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
 @pytest.mark.parametrize("path", STUDIES, ids=name_of)
 def test_the_arms_of_a_study_load(path: Path) -> None:
     study = load_study(path)
-    for overrides in study.arms.values():
-        load_config(study.config, ["data.train=videos", *overrides])
+    for arm in study.arms.values():
+        load_config(arm.config, ["data.train=videos", *arm.overrides])

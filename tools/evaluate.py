@@ -21,7 +21,7 @@ from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.log import set_up_logging
 
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split")
+SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
 
 
 def parse() -> Namespace:
@@ -37,6 +37,8 @@ def parse() -> Namespace:
     add("--train-split", help="its value for the training part")
     add("--test-split", help="its value for the test part")
     add("--hold-out", type=float, help="score this share of the training part's groups instead")
+    add("--cameras", nargs="+", help="each camera's file, where --train lists folders of events")
+    add("--every", type=float, dest="every_seconds", help="between clips, for alignment; 0: all")
     add("--clips", type=int, dest="clips_per_video", help="clips spread over each video")
     add("--k", type=int, help="neighbours that vote")
     add("--temperature", type=float, help="of a vote's weight exp(similarity / temperature)")
@@ -56,8 +58,7 @@ def main() -> None:
     """Load, read the lists, evaluate, show."""
     set_up_logging()
     args = parse()
-    run = Path(args.checkpoint)  # beside model.safetensors lies its config
-    run = run if run.is_dir() else run.parent
+    run = path if (path := Path(args.checkpoint)).is_dir() else path.parent
     encoder = load_encoder(args.checkpoint).to(args.device)
     given = {key: value for key, value in vars(args).items() if value is not None}
     has_config = (run / "config.yaml").exists()
@@ -70,8 +71,7 @@ def main() -> None:
     parts = read_parts(**{k: getattr(data, k) for k in SOURCE}, **shares, seed=config.seed)
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
     options = Options(**{k: known[k] for k in vars(Options()) if k in known})
-    asked = args.protocol or suitable_protocols(parts)
-    for result in evaluate(encoder, parts, PROTOCOLS if "all" in asked else asked, options):
+    for result in evaluate(encoder, parts, suitable_protocols(parts, args.protocol), options):
         Console().print(render(result))
         print(result.write(args.output or run / "eval"))
 

@@ -2,16 +2,22 @@
 
 python tools/inspect_data.py FOLDER
 python tools/inspect_data.py list.csv --root videos --output manifest.csv --sheet sheet.png
+python tools/inspect_data.py manifest.csv --audit configs/pretrain/order_small.yaml views.gap=4
 
 FOLDER may hold a folder a class, videos, or folders of frames; a list may be CSV with a header
 (path, label, group, split) or lines of `path label`. Train on the manifest with
 data.train=manifest.csv: bad files are left out. A scan that was stopped goes on where it was.
 Exit code: 0 also where some files are bad, 2 where none decodes or the input is wrong.
+
+--audit takes a config, or the name of views such as rotated, and no manifest is written. Tiny
+probes try to tell the pretext labels by the mean colour of clips, their borders, their aspect,
+their place between key frames, and the difference at their seams. What they tell more than 3 sigma
+above chance is reported, with exit code 0. The figures go to --output where it is given.
 """
 
 import argparse
 
-from cvrl.utils.errors import run_tool
+from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.log import set_up_logging
 
 
@@ -21,23 +27,40 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="FOLDER", help="a folder, or a list of videos")
-    parser.add_argument("--output", default="manifest.csv", help="default: %(default)s")
+    parser.add_argument("--output", help="default: manifest.csv, and nothing of an audit")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--sheet", help="PNG of sampled pairs after augmentation")
     parser.add_argument("--root", help="folder that relative paths in a list start from")
     parser.add_argument(
         "--split-column", default="split", help="column of the split; default: %(default)s"
     )
-    return parser.parse_args()
+    parser.add_argument("--audit", metavar="VIEWS", help="look for shortcuts in a pretext task")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the audited config")
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
     """Inspect what the command line names."""
-    args = parse()
+    args = vars(parse())
     set_up_logging()
-    from cvrl.report.inspection import inspect  # not above: every decoding process reads this file
+    views, overrides = args.pop("audit"), args.pop("overrides")
+    # Imported here and not above: every decoding process reads this file.
+    if views is not None:
+        from rich.console import Console
 
-    inspect(**vars(args))
+        from cvrl.engine.audit import audit_views, summary, write_audit
+
+        workers = [] if args["workers"] is None else [f"data.workers={args['workers']}"]
+        found = audit_views(args["source"], views, args["root"], [*workers, *overrides])
+        Console().print(summary(found), found.finding, sep="\n")
+        if args["output"]:
+            write_audit(found, args["output"])
+        return
+    if overrides:
+        raise UserError(overrides[0], "goes with --audit only", "leave it out")
+    from cvrl.report.inspection import inspect
+
+    inspect(**(args | {"output": args["output"] or "manifest.csv"}))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from cvrl.report.pairs import draw_pairs_of_run
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split")
+SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
 
 
 def parse() -> argparse.Namespace:

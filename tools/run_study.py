@@ -4,6 +4,7 @@ python tools/run_study.py --study configs/studies/small_cvrl.yaml data.train=...
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -24,12 +25,14 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
     from cvrl.engine.study import load_study, run_study
+    from cvrl.report.study_plot import plot_study
 
     set_up_logging()
     study = load_study(arguments.study)
     output = Path(arguments.output or Path("runs") / study.name)
     print(run_study(study, output, arguments.overrides, jobs=arguments.jobs))
-    print(f"wrote {output}/table.md and results.json")
+    plot_study(json.loads((output / "results.json").read_text()), output / "study.png")
+    print(f"wrote {output}/table.md, study.png and results.json")
 
 
 if __name__ == "__main__":

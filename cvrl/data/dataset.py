@@ -3,6 +3,7 @@
 Shapes: B videos, V views, C channels, T frames, H W pixels, N clips of one video, M clips of all.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cvrl.data.bars import without_bars
 from cvrl.data.cache import FrameCache, FrameSource
-from cvrl.data.clips import ClipSpec, Ints, clip_indices, spread_starts, timeline
+from cvrl.data.cameras import Cameras
+from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
 from cvrl.data.video import Limits, open_video
@@ -120,13 +123,20 @@ class VideoReader:
     Attributes:
         limits: what a file may cost.
         cache: keeps decoded frames; None decodes each time.
+        cameras: names of the files in an event's folder, where paths are those of events.
     """
 
     limits: Limits = Limits()
     cache: FrameCache | None = None
+    cameras: tuple[str, ...] = ()
 
     def open(self, path: str) -> FrameSource:
-        """The video at ``path``, cached or decoded."""
+        """The video at ``path``, cached or decoded; of an event, all films one after another."""
+        if self.cameras:
+            return Cameras([self._open(os.path.join(path, name)) for name in self.cameras])
+        return self._open(path)
+
+    def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
             return self.cache.open(path, self.limits)
         return open_video(path, limits=self.limits)
@@ -197,22 +207,22 @@ class TrainDataset(Dataset[Sample]):
     def _sample(self, epoch: int, index: int) -> Sample:
         path = self.manifest.path(index)
         with self.reader.open(path) as video:
-            shown_L = timeline(video.times, self.views.spec.fps)
-            rate = self.views.spec.fps or video.fps
-            rng = numpy_rng(self.seed, epoch, index, FOR_PLAN)
-            plan = self.views.plan(len(shown_L), rate, rng)
+            plan, shown_L = self.plan(video, (epoch, index))
             clips_VCTHW = read_clips(video, shown_L[plan.ticks_VT])
             time_V = torch.from_numpy(video.times[shown_L[plan.start_V[: self.views.clips]]])
         self._check_size(path, *clips_VCTHW.shape[-2:])
+        if self.views.trims:
+            clips_VCTHW = without_bars(clips_VCTHW)
         key = (self.seed, epoch, index, FOR_AUGMENT)
         V, generator = self.views.clips, torch_generator(*key)
         decoded_VCTHW, small_VCTHW = clips_VCTHW, None
-        clips_VCTHW = self.crop(decoded_VCTHW[:V], generator)
+        alike = self.views.augmented_alike
+        clips_VCTHW = self.crop(decoded_VCTHW[:V], generator, alike)
         if self.small_crop is not None:
             small_VCTHW = self.small_crop(decoded_VCTHW[V:], generator)
         params = None
         if self.rest is not None:  # the same generator again: the halves share the recipe's draws
-            params = self.rest.draw(clips_VCTHW.shape, torch_generator(*key))
+            params = self.rest.draw(clips_VCTHW.shape, torch_generator(*key), alike)
         rng = numpy_rng(self.seed, epoch, index, FOR_ARRANGEMENT)
         clips_VCTHW, order_V = self.views.arrange(clips_VCTHW, plan, rng)
         return Sample(
@@ -225,6 +235,13 @@ class TrainDataset(Dataset[Sample]):
             small_VCTHW=small_VCTHW,
             params=params,
         )
+
+    def plan(self, video: FrameSource, visit: Visit | tuple[int, int]) -> tuple[Plan, Ints]:
+        """What a visit shows of its open video: the plan, and the stored frame of every tick."""
+        shown_L = timeline(video.times, self.views.spec.fps)
+        rate = self.views.spec.fps or video.fps
+        rng = numpy_rng(self.seed, *visit, FOR_PLAN)
+        return self.views.plan(len(shown_L), rate, rng), shown_L
 
     def _check_size(self, path: str, height: int, width: int) -> None:
         if min(height, width) < self.least_side:

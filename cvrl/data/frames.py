@@ -14,6 +14,7 @@ class FrameSource(Protocol):
     fps: float
     times: NDArray[np.float64]
     size: tuple[int, int]
+    key_frames: NDArray[np.int64] | None
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Frames at ascending indices, each in range: (len(indices), H, W, 3)."""
@@ -30,6 +31,8 @@ class Video:
         times: (N,) float64, seconds at which frames are shown, ascending. The first is the
             stream's own start, which need not be 0.
         size: height and width in pixels, after turning upright.
+        key_frames: (K,) frames from which decoding may start, ascending, the first among them; None
+            where the file does not tell, and for a folder of frames.
 
     Example:
         >>> import tempfile
@@ -47,6 +50,7 @@ class Video:
         self.fps = source.fps
         self.times = source.times
         self.size = source.size
+        self.key_frames = source.key_frames
         self._source: FrameSource | None = source
 
     def __len__(self) -> int:

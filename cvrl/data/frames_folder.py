@@ -60,6 +60,7 @@ class FramesFolder:
         fps: as given.
         times: (N,) float64 seconds, from 0.
         size: height and width of the first frame.
+        key_frames: None, since no frame is predicted from another.
 
     Raises:
         CorruptVideoError: no frames, a first frame that does not decode, or one over a limit.
@@ -88,6 +89,7 @@ class FramesFolder:
         self.times: NDArray[np.float64] = np.arange(len(self._names)) / self.fps
         height, width = self._image(0).shape[:2]
         self.size: tuple[int, int] = (height, width)
+        self.key_frames: NDArray[np.int64] | None = None
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Decode frames.

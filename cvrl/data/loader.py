@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cvrl.data.dataset import Batch, EvalBatch, EvalDataset, TrainDataset, collate, collate_eval
-from cvrl.data.sampler import VisitSampler
+from cvrl.data.sampler import Visit
 from cvrl.utils.errors import CorruptVideoError, UserError
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class Batches(Generic[Joined]):
 
 
 def train_loader(
-    dataset: TrainDataset, sampler: VisitSampler, *, workers: int, pin_memory: bool = False
+    dataset: TrainDataset, sampler: Sampler[list[Visit]], *, workers: int, pin_memory: bool = False
 ) -> Batches[Batch]:
     """Batches in the sampler's order; the number of workers changes the speed and nothing else.
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cvrl.data.events import by_camera, list_events
 from cvrl.data.sources import infer_groups, is_video_name, list_file, list_folder
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
@@ -192,6 +193,7 @@ def read_manifest(
     *,
     root: str | os.PathLike[str] | None = None,
     split_column: str = "split",
+    cameras: Sequence[str] = (),
     check_files: bool | None = None,
     keep_bad: bool = False,
 ) -> Manifest:
@@ -202,6 +204,8 @@ def read_manifest(
             ``path``, ``path label`` or ``path frames label``; CSV with a header; a single video.
         root: what relative paths in a list start from; None is the folder of the list.
         split_column: the column :meth:`Manifest.select` shall use.
+        cameras: names of the files in an event's folder, one a camera: the source lists events, and
+            each of their films is a row, with its event in column ``event``.
         check_files: look for every listed file; None looks for up to ``CHECK_ALL`` of them.
         keep_bad: keep rows whose ``status`` is not ``ok``.
 
@@ -216,7 +220,8 @@ def read_manifest(
         [1]
     """
     path = Path(source)
-    folder, table = _locate(path, root)
+    folder, table = _locate(path, root, cameras)
+    table = by_camera(table, cameras) if cameras else table
     if split_column != "split" and split_column not in table.column_names:
         remedy = f"its columns are {', '.join(table.column_names)}"
         raise UserError(path, f"no column '{split_column}'", remedy)
@@ -294,10 +299,12 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
         _write_csv(pa.table(ordered), temporary)
 
 
-def _locate(path: Path, root: str | os.PathLike[str] | None) -> tuple[Path, pa.Table]:
+def _locate(
+    path: Path, root: str | os.PathLike[str] | None, cameras: Sequence[str]
+) -> tuple[Path, pa.Table]:
     """What a source lists, and the folder its relative paths start from."""
     if path.is_dir():
-        table = list_folder(path)
+        table = list_events(path, cameras) if cameras else list_folder(path)
         if table["path"][0].as_py() != ".":
             return path, table
     elif not path.is_file():
@@ -305,7 +312,7 @@ def _locate(path: Path, root: str | os.PathLike[str] | None) -> tuple[Path, pa.T
         raise UserError(path, "no such file or folder", remedy)
     elif not is_video_name(path.name):
         return path.parent if root is None else Path(root), list_file(path)
-    path = path.resolve()  # a single video, or a single folder of frames
+    path = path.resolve()  # a single video, folder of frames or event
     return path.parent, pa.table({"path": [path.name]})
 
 

@@ -16,6 +16,33 @@ class Visit(NamedTuple):
     video: int
 
 
+class EveryVideo(Sampler[list[Visit]]):
+    """Batches of visits in rounds that leave no video out; the last one of a round is smaller.
+
+    Args:
+        videos: how many videos there are.
+        batch_size: videos a batch.
+        visits: rounds.
+        first_visit: the number of the first round.
+
+    Example:
+        >>> [[visit.video for visit in batch] for batch in EveryVideo(3, batch_size=2, visits=2)]
+        [[0, 1], [2], [0, 1], [2]]
+    """
+
+    def __init__(
+        self, videos: int, *, batch_size: int, visits: int = 1, first_visit: int = 0
+    ) -> None:
+        self.videos, self.batch_size = videos, batch_size
+        self.rounds = range(first_visit, first_visit + visits)
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        for visit in self.rounds:
+            for first in range(0, self.videos, self.batch_size):
+                last = min(first + self.batch_size, self.videos)
+                yield [Visit(visit, video) for video in range(first, last)]
+
+
 class VisitSampler(Sampler[list[Visit]]):
     """Batches of visits for this rank, from any step on.
 

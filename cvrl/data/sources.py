@@ -102,17 +102,30 @@ def list_folder(folder: Path) -> pa.Table:
         >>> list_folder(root).to_pydict()["label"]
         ['jump', 'run']
     """
-    try:
-        paths = _videos_below(folder, "", frozenset())
-    except OSError as error:
-        reason = error.strerror or "cannot be listed"
-        raise UserError(error.filename or folder, reason, "give a folder you may read") from error
+    paths = videos_below(folder)
     if not paths:
         raise UserError(
             folder,
             "the folder holds no videos",
             "give one that holds .mp4, .avi, .webm ... files or folders of .jpg or .png frames",
         )
+    return by_folder(folder, paths)
+
+
+def by_folder(folder: Path, paths: Sequence[str]) -> pa.Table:
+    """A table of videos below a folder, with the class and split that their folders say.
+
+    Args:
+        folder: where the paths start from.
+        paths: of the videos, ``/`` between parts.
+
+    Raises:
+        UserError: a class folder is empty.
+
+    Example:
+        >>> by_folder(Path("videos"), ["train/a.mp4", "test/b.mp4"]).to_pydict()["split"]
+        ['train', 'test']
+    """
     labels, splits = _labels_and_splits(folder, [path.split("/") for path in paths])
     string = pa.string()
     return pa.table(
@@ -137,6 +150,24 @@ def _labels_and_splits(
             "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
         )
     return labels, splits
+
+
+def videos_below(folder: Path) -> list[str]:
+    """Paths of the videos and folders of frames below a folder, relative, in name order.
+
+    Raises:
+        UserError: a folder that cannot be listed.
+
+    Example:
+        >>> import tempfile
+        >>> videos_below(Path(tempfile.mkdtemp()))
+        []
+    """
+    try:
+        return _videos_below(folder, "", frozenset())
+    except OSError as error:
+        reason = error.strerror or "cannot be listed"
+        raise UserError(error.filename or folder, reason, "give a folder you may read") from error
 
 
 def _videos_below(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:

@@ -118,6 +118,7 @@ class _VideoFile:
         self.fps = self._survey.fps
         self.times = self._survey.times_N
         self.size = self._survey.turn.size(*self._survey.coded_size)
+        self.key_frames = self._survey.timeline.firsts if self._survey.timeline else None
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Decode frames at ascending indices."""

@@ -3,12 +3,15 @@
 Shapes: V clips of one video, C channels, T frames, H W pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from cvrl.data.clips import ClipSpec, Ints, Plan
+
+Box = tuple[slice, slice, slice]  # of a clip: time, height and width
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,15 @@ class Views:
         order_classes: K, the number of classes of the pretext label; 0 where there is none.
         negatives: how many of the last clips do not belong with the others, but show what to tell
             them from.
+        predict: how many of the last clips are the future, to be predicted from those before.
+        augmented_alike: lengths of the runs of clips that share their draws of the augmentation,
+            V in sum; empty where every clip has its own.
+        cameras: how many cameras' films of an event it draws from, which the ticks of a visit run
+            through one after another; 0 where it looks at one video.
         small: crops of another size beside the V clips, or None. The plan then has
             ``clips + small.count`` rows.
         arranges: whether :meth:`arrange` does anything.
+        trims: whether bars at the sides of the frames are cut off before the augmentation.
     """
 
     kinds: frozenset[str] = frozenset()
@@ -50,8 +59,12 @@ class Views:
     clips: int
     order_classes: int = 0
     negatives: int = 0
+    predict: int = 0
+    augmented_alike: tuple[int, ...] = ()
+    cameras: int = 0
     small: SmallCrops | None = None
     arranges: bool = False
+    trims: bool = False
 
     def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan:
         """Choose the frames of one visit.
@@ -77,3 +90,11 @@ class Views:
             The clips, of one size but not necessarily of the one given, and the label of each.
         """
         return clips_VCTHW, plan.order_V
+
+    def pieces(self, shape_THW: Sequence[int]) -> list[Box]:
+        """Where the pieces of a labelled clip stand; none where it is whole.
+
+        Args:
+            shape_THW: of the clip.
+        """
+        return []

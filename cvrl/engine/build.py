@@ -1,12 +1,13 @@
 """From a config to the objects of a run. Nothing below this room sees the config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from cvrl.config import Config
 from cvrl.data.cache import FrameCache
+from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest
@@ -31,9 +32,9 @@ class Data:
     """The videos of a run.
 
     Attributes:
-        train: what it trains on.
+        train: what it trains on; a row an event where the views draw from several cameras.
         watch: what it is watched with while it trains; None where there is nothing.
-        parts: the same two for an evaluation, with their names.
+        parts: the same two for an evaluation, with their names; always a row a video.
     """
 
     train: Manifest
@@ -76,9 +77,12 @@ def build_data(config: Config) -> Data:
         train_split=data.train_split,
         test_split=data.test_split,
         hold_out=data.hold_out or None,
+        cameras=data.cameras,
         seed=config.seed,
     )
     train, watch = (parts.test, None) if parts.train is None else (parts.train, parts.test)
+    if build_views(config).cameras:
+        train, watch = events_of(train), watch and events_of(watch)
     if len(train) < config.train.batch_size:
         raise UserError(
             data.train,
@@ -95,8 +99,17 @@ def clip_spec(config: Config) -> ClipSpec:
 
 
 def build_views(config: Config) -> Views:
-    """The pretext task's choice of frames."""
-    return components.build_views(config.views.name, config.views.keywords, clip_spec(config))
+    """The pretext task's choice of frames.
+
+    Raises:
+        UserError: keywords it does not have, or another number of cameras than the data.
+    """
+    name, cameras = config.views.name, config.data.cameras or []
+    views = components.build_views(name, config.views.keywords, clip_spec(config))
+    if views.cameras not in (0, len(cameras)):
+        reason = f"{name} draws from {views.cameras} cameras, and data.cameras names {len(cameras)}"
+        raise UserError("views.cameras", reason, "name each camera's file in data.cameras")
+    return views
 
 
 def build_recipe(config: Config) -> Recipe:
@@ -126,6 +139,7 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
     """
     facts = {
         "classes": len(data.train.class_names),
+        "class_names": data.train.class_names,
         "videos": len(data.train),
         "steps_per_epoch": schedule.steps_per_epoch,
         "total_steps": schedule.total_steps,
@@ -180,12 +194,13 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
     if on_device and (views.arranges or views.small is not None):
         reason = f"cannot be, since views {config.views.name} cut up augmented clips"
         raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
+    cameras = tuple(config.data.cameras or ())
     return TrainDataset(
         data.train,
         views,
         build_recipe(config),
         seed=config.seed,
-        reader=build_reader(config),
+        reader=replace(build_reader(config), cameras=cameras if views.cameras else ()),
         on_device=on_device,
         least_side=1 if config.clip.upscale else config.clip.size,
     )

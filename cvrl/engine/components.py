@@ -50,7 +50,7 @@ def build_method(
     name: str,
     keywords: Keywords,
     encoder: Encoder,
-    facts: Mapping[str, int],
+    facts: Mapping[str, Any],
     views: Views,
     place: str = "method",
 ) -> Task:
@@ -61,8 +61,8 @@ def build_method(
         keywords: of its constructor.
         encoder: what it trains.
         facts: of the data and the run, taken by constructor keywords of their names.
-        views: what it is to compare; their ``order_classes``, ``clips`` and ``negatives`` are facts
-            too.
+        views: what it is to compare; their ``order_classes``, ``clips``, ``negatives`` and
+            ``predict`` are facts too.
         place: where in the config it stands, for messages.
 
     Raises:
@@ -76,6 +76,7 @@ def build_method(
         "order_classes": views.order_classes,
         "clips": views.clips,
         "negatives": views.negatives,
+        "predict": views.predict,
     }
     given, built = dict(keywords), {key: known[key] for key in parameters if key in known}
     if "parts" in parameters:

@@ -9,10 +9,12 @@ A study is a YAML file::
     arms:
       decreasing interval: []
       uniform interval: [views.prior=uniform]
+      clip order: {config: ../pretrain/order_small.yaml, set: [train.epochs=20]}
 
-Every variant is the config with its overrides and nothing else changed, so the arms differ in what
-they say and not in budget. A study that is stopped goes on where it was: finished runs are kept,
-and a run that was cut goes on from its checkpoint.
+An arm is the config with its overrides, or a config of its own with its overrides, and nothing else
+changed, so the arms differ in what they say. With ``pretext_visits`` each method is also scored on
+its own task. A study that is stopped goes on where it was: finished runs are kept, and a run that
+was cut goes on from its checkpoint.
 """
 
 import json
@@ -27,6 +29,7 @@ from typing import Any
 
 from cvrl.config import Config, load_config
 from cvrl.engine import build
+from cvrl.engine.pretext import PRETEXT_FILE, has_own_task, score_pretext, write_pretext
 from cvrl.engine.trainer import train
 from cvrl.evaluation.card import read_result
 from cvrl.evaluation.protocol import Options, Protocol, evaluate
@@ -36,7 +39,15 @@ from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track
 from cvrl.utils.strict_yaml import read_yaml
 
-KEYS = {"name", "config", "seeds", "protocols", "arms", "clips_per_video", "k"}
+KEYS = {"name", "config", "seeds", "protocols", "arms", "clips_per_video", "k", "pretext_visits"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One variant: a config file and its overrides."""
+
+    config: Path
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,21 +56,21 @@ class Study:
 
     Attributes:
         name: of the study.
-        config: the YAML file every arm starts from.
         seeds: of the runs of each arm.
         protocols: how each run is scored.
-        arms: overrides by name.
+        arms: what is compared, by name.
         clips_per_video: test clips of each video.
         k: neighbours that vote.
+        pretext_visits: draws of each test video for the score on a method's own task; 0: no score.
     """
 
     name: str
-    config: Path
     seeds: tuple[int, ...]
     protocols: tuple[Protocol, ...]
-    arms: Mapping[str, Sequence[str]]
+    arms: Mapping[str, Arm]
     clips_per_video: int = 5
     k: int = 20
+    pretext_visits: int = 0
 
 
 def load_study(path: str | PathLike[str]) -> Study:
@@ -73,18 +84,27 @@ def load_study(path: str | PathLike[str]) -> Study:
         raise UserError(path, "no such file", "see the files in configs/studies/")
     content = read_yaml(file)
     unknown = sorted(content.keys() - KEYS)
-    if unknown or not {"name", "config", "arms"} <= content.keys():
-        found = f"unknown key {unknown[0]}" if unknown else "needs name, config and arms"
+    if unknown or not {"name", "arms"} <= content.keys():
+        found = f"unknown key {unknown[0]}" if unknown else "needs name and arms"
         raise UserError(path, found, f"a study has {', '.join(sorted(KEYS))}")
     return Study(
         name=content["name"],
-        config=file.parent / content["config"],
+        arms={name: _arm(name, arm, content, file) for name, arm in content["arms"].items()},
         seeds=tuple(content.get("seeds", (0,))),
         protocols=tuple(content.get("protocols", ("knn",))),
-        arms=content["arms"],
         clips_per_video=content.get("clips_per_video", 5),
         k=content.get("k", 20),
+        pretext_visits=content.get("pretext_visits", 0),
     )
+
+
+def _arm(name: str, given: Any, content: Mapping[str, Any], file: Path) -> Arm:
+    own = given if isinstance(given, Mapping) else {"set": given}
+    config = own.get("config", content.get("config"))
+    if config is None or not isinstance(own.get("set", []), list) or own.keys() - {"config", "set"}:
+        remedy = "write a list of overrides, or {config: file.yaml, set: [key=value]}"
+        raise UserError(f"{file}: arms.{name}", "is no arm", remedy)
+    return Arm(file.parent / config, tuple(own.get("set", [])))
 
 
 def run_study(
@@ -95,7 +115,7 @@ def run_study(
     Args:
         study: what is compared.
         output: folder of the study; a run is ``output/<arm>/seed<n>``.
-        overrides: of every arm, such as where the data is.
+        overrides: of every arm that does not set the same key, such as where the data is.
         jobs: runs at a time; give each one its share of the cores with ``train.threads``.
 
     Returns:
@@ -106,12 +126,17 @@ def run_study(
     """
     folder = Path(output)
     runs = {
-        (arm, seed): load_config(
-            study.config,
-            [*overrides, *own, f"seed={seed}", f"output={folder / _slug(arm) / f'seed{seed}'}"],
+        (name, seed): load_config(
+            arm.config,
+            [
+                *(text for text in overrides if not _is_set(text, arm.overrides)),
+                *arm.overrides,
+                f"seed={seed}",
+                f"output={folder / _slug(name) / f'seed{seed}'}",
+            ],
         )
         for seed in study.seeds
-        for arm, own in study.arms.items()
+        for name, arm in study.arms.items()
     }
     for config in runs.values():
         build.build_data(config)  # a wrong path should not show after an hour
@@ -122,6 +147,8 @@ def run_study(
             done.result()
     records = list(_records(runs, study.protocols))
     table = tabulate(records, list(study.arms), study.protocols)
+    if own := [record for record in records if record["protocol"] == "pretext"]:
+        table += "\n" + tabulate_pretext(own, list(study.arms))
     with atomic_path(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(records, indent=1) + "\n")
     with atomic_path(folder / "table.md") as temporary:
@@ -171,9 +198,45 @@ def tabulate(
     return "\n".join(lines) + "\n"
 
 
+def tabulate_pretext(records: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> str:
+    """A Markdown table of how well each method solves its own task, in percent.
+
+    Example:
+        >>> rows = (("trained", 0.5), ("untrained", 0.2), ("chance", 0.25))
+        >>> records = [{"arm": "a", "row": row, "score": "top1", "share": x} for row, x in rows]
+        >>> print(tabulate_pretext(records, ["a", "b"]))
+        | its own task | top-1 % | untrained | chance |
+        |---|---|---|---|
+        | a | 50.0 (50.0 to 50.0) | 20.0 | 25.0 |
+        <BLANKLINE>
+    """
+    scores = sorted({record["score"] for record in records})
+    names = [s for s in scores if s.endswith("top1")] + [s for s in scores if s.endswith("copy")]
+    lines = ["| its own task | top-1 % | untrained | chance |", "|---" * 4 + "|"]
+    for arm in arms:
+        for score in names:
+            of_row = {
+                row: [
+                    100 * record["share"]
+                    for record in records
+                    if (record["arm"], record["row"], record["score"]) == (arm, row, score)
+                ]
+                for row in ("trained", "untrained", "chance")
+            }
+            if trained := of_row["trained"]:
+                title = arm if score == "top1" else f"{arm}, {score}"
+                spread = f"({min(trained):.1f} to {max(trained):.1f})"
+                means = [f"{statistics.mean(v):.1f}" if v else "" for v in of_row.values()]
+                lines.append(f"| {title} | {means[0]} {spread} | {means[1]} | {means[2]} |")
+    return "\n".join(lines) + "\n"
+
+
 def _run(config: Config, study: Study) -> None:
     """One run, in a process of its own: train, score, leave the results in its folder."""
     folder = train(config)
+    asks = study.pretext_visits > 0 and has_own_task(build.build_views(config))
+    if asks and not (folder / "eval" / PRETEXT_FILE).exists():
+        write_pretext(folder, score_pretext(folder, visits=study.pretext_visits))
     missing = [p for p in study.protocols if not (folder / "eval" / f"{p}.json").exists()]
     if not missing:
         return
@@ -195,6 +258,15 @@ def _records(
             for row in result.rows:
                 facts = {"arm": arm, "seed": seed, "protocol": protocol, "row": row.name}
                 yield facts | row.scores
+        pretext = config.run_folder / "eval" / PRETEXT_FILE
+        if pretext.exists():
+            for row, scores in json.loads(pretext.read_text())["rows"].items():
+                facts = {"arm": arm, "seed": seed, "protocol": "pretext", "row": row}
+                yield from (facts | {"score": name, "share": x} for name, x in scores.items())
+
+
+def _is_set(override: str, by: Sequence[str]) -> bool:
+    return override.partition("=")[0] in {text.partition("=")[0] for text in by}
 
 
 def _slug(arm: str) -> str:

@@ -29,6 +29,7 @@ from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.resume import find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.evaluation.diagnose import effective_rank, embedding_std
+from cvrl.models.backbones import Encoder
 from cvrl.models.batchnorm import convert_sync_batchnorm
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
@@ -87,7 +88,9 @@ class Trainer:
         if config.train.sync_bn and dist.is_distributed():
             convert_sync_batchnorm(self.task)
         if config.train.channels_last:
-            self.task.encoder.to(memory_format=torch.channels_last_3d)
+            for module in self.task.modules():
+                if isinstance(module, Encoder):  # a method may have a second one, as MoCo does
+                    module.to(memory_format=torch.channels_last_3d)
         if config.train.compile:
             self.task.encoder.compile()
         self.model, self.optimizer = self.accelerator.prepare(
@@ -296,12 +299,12 @@ class Trainer:
         )
 
     def _monitor(self) -> KnnMonitor | None:
-        config = self.config
-        if config.eval.every_epochs == 0 or self.data.watch is None:
+        config, parts = self.config, self.data.parts
+        if config.eval.every_epochs == 0 or parts.train is None:
             return None
         return KnnMonitor(
-            train=self.data.train,
-            watch=self.data.watch,
+            train=parts.train,
+            watch=parts.test,
             spec=self.views.spec,
             transform=recipes.evaluation(config.clip.size, normalise=self.recipe.normalised),
             options=config.eval,

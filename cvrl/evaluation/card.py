@@ -20,6 +20,10 @@ SCORE_TITLES = {
     "mean_class": "mean class %",
     "r1": "R@1 %",
     "r5": "R@5 %",
+    "alignment_error": "alignment error %",
+    "forward": "first to second %",
+    "backward": "second to first %",
+    "kendall_tau": "Kendall's tau x100",
 }
 
 
@@ -28,7 +32,7 @@ class ProtocolCard:
     """Everything that changes what a score means.
 
     Attributes:
-        protocol: knn, linear or instance.
+        protocol: knn, linear, instance or alignment.
         test: where the scored videos came from.
         train: where the labelled ones came from; None where none are needed.
         n_classes: classes of the data set; None where labels are not used.
@@ -37,6 +41,7 @@ class ProtocolCard:
         n_train: videos of the training part.
         group_check: whether the parts share a source group, in words.
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
+            None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; the evaluation transform takes the centre.
         still: whether each clip repeats one of its frames.
         clip_frames: frames a clip.
@@ -62,7 +67,7 @@ class ProtocolCard:
     n_scored: int
     n_train: int
     group_check: str
-    clips_per_video: int
+    clips_per_video: int | None
     clip_frames: int
     clip_stride: int
     short_video: str
@@ -84,7 +89,7 @@ class Row:
     """One line of a result.
 
     Attributes:
-        name: trained, untrained or chance.
+        name: trained, untrained, chance, or what else a protocol compares with.
         scores: shares in [0, 1] by name; None where the protocol does not define it.
         details: what else was measured: monitors of the features, the chosen l2.
     """
@@ -193,7 +198,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
         lines.append(f"train   {card.train}: {card.n_train} videos")
     lines += [
         f"groups  {card.group_check}",
-        f"views   {card.clips_per_video} clips x {card.crops_per_clip} centre crop, "
+        f"views   {card.clips_per_video or 'dense'} clips x {card.crops_per_clip} centre crop, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
         f"short videos {card.short_video}, stage {card.stage}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",

@@ -7,16 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cvrl.data.manifest import Manifest
+from cvrl.evaluation.alignment import (
+    AlignmentScores,
+    constant_match_error,
+    films_by_event,
+    random_match_error,
+    score_alignment,
+)
 from cvrl.evaluation.card import Row
 from cvrl.evaluation.diagnose import diagnose
 from cvrl.evaluation.features import Features, mean_over_clips
 from cvrl.evaluation.instance import instance_retrieval
 from cvrl.evaluation.knn import Scores, clip_k, knn_accuracy
 from cvrl.evaluation.linear import L2_GRID, Scaling, linear_probe
+from cvrl.evaluation.order_probe import ORDERS, order_probe
 from cvrl.evaluation.parts import Parts
 
 Shares = dict[str, float | None]  # by score; None where the protocol does not define it
@@ -38,6 +47,8 @@ class Options:
         workers: loader processes.
         still: repeat one frame of each clip: what is scored is what a single frame shows.
         allow_group_leak: score parts that share a source group, and say so on the card.
+        every_seconds: from the start of one clip to that of the next, for alignment; 0 is a clip
+            at every frame.
     """
 
     clips_per_video: int = 2
@@ -51,11 +62,15 @@ class Options:
     workers: int = 0
     still: bool = False
     allow_group_leak: bool = False
+    every_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A network's features of both parts; ``norm`` says which of the untrained twins it is."""
+    """A network's features of both parts; ``norm`` says which of the untrained twins it is.
+
+    ``name`` is trained, projected (the trained one behind its projection head) or untrained.
+    """
 
     name: str
     norm: str
@@ -175,6 +190,75 @@ def _run_instance(contest: Contest) -> Outcome:
     return Outcome(rows, settings, notes)
 
 
+def _run_order_probe(contest: Contest) -> Outcome:
+    train = contest.parts.train
+    assert train is not None  # _check has refused this protocol without one
+    group_V = torch.from_numpy(train.group_ids)
+    short: set[int] = set()
+
+    def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
+        """Scores and details of one network."""
+        assert contestant.train is not None  # _contestants has read it for fitted protocols
+        probe, unasked = order_probe(
+            contestant.train, contestant.test, group_V, seed=contest.options.seed
+        )
+        short.add(unasked)
+        return {"top1": probe.scores.top1}, {"l2": probe.l2}
+
+    rows = _rows(contest, run, {"top1": 1 / len(ORDERS)})
+    settings = {"clips": "first, middle and last of each video", "orders": len(ORDERS)}
+    notes = [f"{max(short)} videos are too short for three clips"] if max(short) else []
+    return Outcome(rows, settings, notes)
+
+
+def _run_alignment(contest: Contest) -> Outcome:
+    def score(contestant: Contestant) -> tuple[AlignmentScores, Row]:
+        """Scores of one network, and its row."""
+        found = score_alignment(films_by_event(contestant.test, contest.parts.test))
+        norm = {"batch_norm": contestant.norm} if contestant.norm else {}
+        return found, Row(contestant.name, _alignment(found), {**contestant.details(), **norm})
+
+    found, rows = zip(*map(score, contest.contestants), strict=True)
+    twins = [row for row in rows if row.name == "untrained"]
+    lengths = found[0].lengths  # the same for every network, as are the counts
+    analytic = {
+        "chance": np.mean([random_match_error(n) for n in lengths]),
+        "constant": np.mean([constant_match_error(n, 0) for n in lengths]),
+        "middle": np.mean([constant_match_error(n, n // 2) for n in lengths]),
+    }
+    every = contest.options.every_seconds
+    return Outcome(
+        [
+            *(row for row in rows if row.name != "untrained"),
+            min(twins, key=lambda row: row.scores["alignment_error"] or 0.0),
+            *(Row(name, _same_both_ways(float(error))) for name, error in analytic.items()),
+        ],
+        {
+            "distance": "euclidean",
+            "clips": f"every {every:g} s" if every else "every frame",
+            "n_events": found[0].n_events,
+            "n_pairs": found[0].n_pairs,
+        },
+        [
+            "alignment error: lower is better; chance is a random match, constant an embedding that"
+            " never changes, middle whoever answers with the middle of the event"
+        ],
+    )
+
+
+def _alignment(found: AlignmentScores) -> Shares:
+    return {
+        "alignment_error": found.error,
+        "forward": found.forward,
+        "backward": found.backward,
+        "kendall_tau": found.kendall_tau,
+    }
+
+
+def _same_both_ways(error: float) -> Shares:
+    return {"alignment_error": error, "forward": error, "backward": error, "kendall_tau": 0.0}
+
+
 def _labels(parts: Parts) -> tuple[Manifest, Tensor, Tensor, int]:
     """The training part, both parts' classes, and how many classes there are."""
     assert parts.train is not None  # _check has refused labelled protocols without one
@@ -211,5 +295,7 @@ RUN: dict[str, Callable[[Contest], Outcome]] = {
     "knn": _run_knn,
     "linear": _run_linear,
     "instance": _run_instance,
+    "order_probe": _run_order_probe,
+    "alignment": _run_alignment,
 }
 """What to call for each protocol."""

@@ -5,7 +5,7 @@ Shape suffixes: V videos, N clips of all videos, M clips of a batch, D dims; C, 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -202,6 +202,31 @@ def mean_over_clips(features: Features) -> Tensor:
     sum_VD = features.vectors_ND.new_zeros(features.n_listed, features.vectors_ND.shape[1])
     sum_VD.index_add_(0, features.index_N, features.vectors_ND)
     return sum_VD / features.index_N.bincount(minlength=features.n_listed)[:, None]
+
+
+def project(encoder: Encoder, features: Features) -> Features:
+    """The same clips behind the encoder's projection head.
+
+    Args:
+        encoder: with the head, as ``load_encoder`` gives it.
+        features: its pooled features.
+
+    Raises:
+        UserError: it has no head.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> encoder, zeros = build_encoder("r3d_small"), torch.zeros(2)
+        >>> encoder.projector = nn.Linear(encoder.dim, 3)
+        >>> clips = Features(torch.zeros(2, encoder.dim), zeros.long(), zeros, zeros, n_listed=1)
+        >>> project(encoder, clips).vectors_ND.shape
+        torch.Size([2, 3])
+    """
+    if encoder.projector is None:
+        raise UserError("the encoder", "has no projection head", "score the encoder alone")
+    with evaluating(encoder.projector), torch.inference_mode():
+        z_ND = encoder.projector(features.vectors_ND.to(module_device(encoder)))
+    return replace(features, vectors_ND=z_ND.float().cpu())
 
 
 @contextmanager

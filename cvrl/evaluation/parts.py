@@ -1,6 +1,8 @@
 """Which videos an evaluation learns from, which it scores, and whether the two share a source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cvrl.data.manifest import Manifest, read_manifest
 from cvrl.utils.errors import UserError
@@ -33,6 +35,7 @@ def read_parts(
     test_split: str = "test",
     hold_out: float | None = None,
     fallback_hold_out: float = 0.0,
+    cameras: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Parts:
     """Read the training and the test part of a data set.
@@ -52,6 +55,7 @@ def read_parts(
         hold_out: share of the training part, in (0, 1), that is cut off by groups and scored
             instead of the test part; for choosing settings.
         fallback_hold_out: the same where there is no test part.
+        cameras: names of the cameras' files, where the sources list events, see ``read_manifest``.
         seed: decides which groups are held out.
 
     Raises:
@@ -66,12 +70,13 @@ def read_parts(
     if hold_out is not None and test is not None:
         reason = "each names a test part"
         raise UserError("--hold-out and --test", reason, "give one of the two")
-    source = read_manifest(train, root=root, split_column=split_column)
+    how: dict[str, Any] = {"root": root, "split_column": split_column, "cameras": cameras or ()}
+    source = read_manifest(train, **how)
     has_split = train_split in source.splits
     train_part = source.select(train_split) if has_split else source
     name = f"{train} [{split_column}={train_split}]" if has_split else str(train)
     if test is not None:
-        test_part, test_name = _read_test(test, root, split_column, test_split)
+        test_part, test_name = _read_test(test, test_split, **how)
         return Parts(_with_classes_of(train_part, test_part), train_part, test_name, name)
     if hold_out is None and test_split in source.splits:
         return Parts(
@@ -127,12 +132,10 @@ def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -
     return f"LEAK: {found}"
 
 
-def _read_test(
-    test: str, root: str | None, split_column: str, test_split: str
-) -> tuple[Manifest, str]:
-    source = read_manifest(test, root=root, split_column=split_column)
+def _read_test(test: str, test_split: str, **how: Any) -> tuple[Manifest, str]:
+    source = read_manifest(test, **how)
     if test_split in source.splits:
-        return source.select(test_split), f"{test} [{split_column}={test_split}]"
+        return source.select(test_split), f"{test} [{how['split_column']}={test_split}]"
     return source, str(test)
 
 

@@ -1,17 +1,25 @@
 """One function from an encoder and a data set to results with their cards."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.evaluation.alignment import check_events
 from cvrl.evaluation.card import ProtocolCard, Result
 from cvrl.evaluation.contest import RUN, Contest, Contestant, Options
-from cvrl.evaluation.features import Features, extract_together, module_device, transform_of
+from cvrl.evaluation.features import (
+    Features,
+    extract_together,
+    module_device,
+    project,
+    transform_of,
+)
 from cvrl.evaluation.knn import check_labels
+from cvrl.evaluation.order_probe import CLIPS
 from cvrl.evaluation.parts import Parts, check_groups
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
 from cvrl.models.backbones import Encoder
@@ -19,11 +27,13 @@ from cvrl.utils.errors import UserError
 
 __all__ = ["PROTOCOLS", "Options", "Protocol", "evaluate", "suitable_protocols"]
 
-Protocol = Literal["knn", "linear", "instance"]
-PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "instance")
+Protocol = Literal["knn", "linear", "instance", "order_probe", "alignment"]
+PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "instance", "order_probe", "alignment")
 READER = VideoReader()
 OPTIONS = Options()
 LABELLED: frozenset[Protocol] = frozenset({"knn", "linear"})
+FITTED: frozenset[Protocol] = LABELLED | {"order_probe"}  # they learn from a training part
+DENSE: frozenset[Protocol] = frozenset({"alignment"})
 
 
 def evaluate(
@@ -38,14 +48,16 @@ def evaluate(
     """Score an encoder, and its untrained twin beside it, by one or several protocols.
 
     Every video is decoded once for all protocols and networks (some training videos once more, to
-    measure the twin's batch norm). Three rows come out: trained; untrained, which is the better of
-    two ways to treat batch norm, see :mod:`cvrl.evaluation.untrained`; and chance, which for labels
-    is the best constant answer.
+    measure the twin's batch norm; for alignment, which takes other clips, all are). Three rows come
+    out: trained; untrained, which is the better of two ways to treat batch norm, see
+    :mod:`cvrl.evaluation.untrained`; and chance, which for labels is the best constant answer.
+    Alignment adds the trained network behind its projection head, and two fixed answers.
 
     Args:
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
         parts: the videos, see :func:`cvrl.evaluation.parts.read_parts`.
-        protocols: knn and linear need labels on both parts, instance needs none.
+        protocols: knn and linear need labels on both parts, order_probe needs both parts, instance
+            needs neither, alignment needs events seen by several cameras.
         options: how.
         untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
             left out.
@@ -66,13 +78,15 @@ def evaluate(
         0.62
     """
     group_check = _check(parts, protocols, options)
-    contestants, untrained_words = _contestants(
-        encoder, untrained, parts, protocols, options, reader
-    )
-    contest = Contest(parts, options, contestants)
+    entered = {
+        dense: _contestants(encoder, untrained, parts, protocols, options, reader, dense=dense)
+        for dense in {protocol in DENSE for protocol in protocols}
+    }
     weights = weights_sha256(encoder)
     results = []
     for protocol in protocols:
+        contestants, untrained_words = entered[protocol in DENSE]
+        contest = Contest(parts, options, contestants)
         outcome = RUN[protocol](contest)
         card = ProtocolCard(
             protocol=protocol,
@@ -81,21 +95,35 @@ def evaluate(
             notes=outcome.notes,
             untrained=untrained_words,
             weights_sha256=weights,
-            **_about_data(contest, labelled=protocol in LABELLED),
-            **_about_clips(encoder, options),
+            **_about_data(contest, protocol),
+            **_about_clips(encoder, options, dense=protocol in DENSE),
         )
         results.append(Result(card, outcome.rows))
     return results
 
 
-def suitable_protocols(parts: Parts) -> list[Protocol]:
-    """Choose for a user who has not: knn where both parts have labels, else instance.
+def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list[Protocol]:
+    """What to run: what a user asked for, or what the videos suggest.
+
+    Args:
+        parts: the videos.
+        asked: protocols by name. ``all`` stands for every one that scores what a video shows, not
+            its order; alignment only where the videos are films of events. None leaves the choice:
+            alignment for films of events, knn where both parts have labels, else instance.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
-        >>> suitable_protocols(Parts(make_manifest({"path": ["a.mp4"]}, root="/")))
-        ['instance']
+        >>> parts = Parts(make_manifest({"path": ["a.mp4"]}, root="/"))
+        >>> suitable_protocols(parts), suitable_protocols(parts, ["all"])
+        (['instance'], ['knn', 'linear', 'instance'])
     """
+    has_events = "event" in parts.test.table.column_names
+    if asked is not None:
+        probes = {"order_probe"} if has_events else {"order_probe", "alignment"}
+        every = [p for p in PROTOCOLS if p not in probes]
+        return every if "all" in asked else cast(list[Protocol], list(asked))
+    if has_events:
+        return ["alignment"]
     both = [] if parts.train is None else [parts.train, parts.test]
     labelled = all(len(part) and (part.label_ids >= 0).all() for part in both)
     return ["knn"] if both and labelled else ["instance"]
@@ -108,13 +136,15 @@ def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str
         asked = ", ".join(unknown) or "none"
         raise UserError(f"protocol {asked}", "is not known", f"use {', '.join(PROTOCOLS)}")
     _check_options(options, protocols)
-    if LABELLED.intersection(protocols):
+    if "alignment" in protocols:
+        check_events(parts.test)
+    labelled = LABELLED.intersection(protocols)
+    if labelled:
         check_labels(parts.test_name, torch.from_numpy(parts.test.label_ids))
-        if parts.train is None:
-            reason = "there is no second part: kNN and linear learn from one and score the other"
-            raise UserError(
-                parts.test_name, reason, "give --test, a split column or --hold-out 0.2"
-            )
+    if parts.train is None and (fitted := FITTED.intersection(protocols)):
+        reason = f"there is no second part: {min(fitted)} learns from one and scores the other"
+        raise UserError(parts.test_name, reason, "give --test, a split column or --hold-out 0.2")
+    if parts.train is not None and labelled:
         check_labels(str(parts.train_name), torch.from_numpy(parts.train.label_ids))
     if parts.train is None:
         return "one part only"
@@ -127,8 +157,13 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
             raise UserError(f"{name} = {getattr(options, name)}", "must be 1 or more", "raise it")
     if not 0 < options.temperature < float("inf"):
         raise UserError(f"temperature = {options.temperature}", "must be above 0", "0.07 is usual")
+    if not 0 <= options.every_seconds < float("inf"):
+        raise UserError(f"every_seconds = {options.every_seconds}", "must be 0 or more", "use 0")
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
+    if "order_probe" in protocols and options.clips_per_video < CLIPS:
+        needed = f"use --clips {CLIPS} or more"
+        raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)
 
 
 def _contestants(
@@ -138,14 +173,15 @@ def _contestants(
     protocols: Sequence[Protocol],
     options: Options,
     reader: VideoReader,
+    *,
+    dense: bool,
 ) -> tuple[list[Contestant], str]:
     """Features of the networks, and how the untrained row is made, in words."""
 
-    def clips(manifest: Manifest) -> EvalDataset:
-        """The clips of a part."""
-        how_many, still = options.clips_per_video, options.still
-        spec = encoder.clip
-        return EvalDataset(manifest, spec, how_many, transform, reader=reader, still=still)
+    def clips(manifest: Manifest, every: float | None = None) -> EvalDataset:
+        """The clips of a part, spread over each video or every so many seconds."""
+        how: dict[str, Any] = {"every_seconds": every, "reader": reader, "still": options.still}
+        return EvalDataset(manifest, encoder.clip, options.clips_per_video, transform, **how)
 
     transform = transform_of(encoder)
     test, train = clips(parts.test), clips(parts.train) if parts.train is not None else None
@@ -156,30 +192,35 @@ def _contestants(
         device = module_device(encoder)
         twins, words = untrained_twins(encoder.spec, train or test, options.seed, device, **how)
     networks = [encoder, *twins.values()]
+    if dense:
+        test, how["batch_videos"] = clips(parts.test, options.every_seconds), 1
     tests = extract_together(networks, test, description="test part", **how)
     trains: list[Features | None] = [None] * len(networks)
-    if train is not None and LABELLED.intersection(protocols):
+    if train is not None and not dense and FITTED.intersection(protocols):
         trains = [*extract_together(networks, train, description="training part", **how)]
     names = [("trained", ""), *(("untrained", norm) for norm in twins)]
     rows = zip(names, tests, trains, strict=True)
-    return [Contestant(*name, test, train) for name, test, train in rows], words
+    contestants = [Contestant(*name, test, train) for name, test, train in rows]
+    if dense and encoder.projector is not None:
+        contestants.insert(1, Contestant("projected", "", project(encoder, tests[0]), None))
+    return contestants, words
 
 
-def _about_data(contest: Contest, *, labelled: bool) -> dict[str, Any]:
-    parts = contest.parts
+def _about_data(contest: Contest, protocol: Protocol) -> dict[str, Any]:
+    parts, fitted, labelled = contest.parts, protocol in FITTED, protocol in LABELLED
     return {
         "test": parts.test_name,
-        "train": parts.train_name if labelled else None,
+        "train": parts.train_name if fitted else None,
         "n_classes": len(parts.test.class_names) if labelled else None,
         "n_listed": len(parts.test),
         "n_scored": contest.contestants[0].test.n_scored,
-        "n_train": len(parts.train) if labelled and parts.train is not None else 0,
+        "n_train": len(parts.train) if fitted and parts.train is not None else 0,
     }
 
 
-def _about_clips(encoder: Encoder, options: Options) -> dict[str, Any]:
+def _about_clips(encoder: Encoder, options: Options, *, dense: bool) -> dict[str, Any]:
     return {
-        "clips_per_video": options.clips_per_video,
+        "clips_per_video": None if dense else options.clips_per_video,
         "clip_frames": encoder.clip.frames,
         "clip_stride": encoder.clip.stride,
         "short_video": encoder.clip.short_video,

@@ -12,7 +12,11 @@ from cvrl.utils import dist
 
 
 def info_nce(
-    z_a_BD: Tensor, z_b_BD: Tensor, temperature: float = 0.1, group_id: Tensor | None = None
+    z_a_BD: Tensor,
+    z_b_BD: Tensor,
+    temperature: float = 0.1,
+    group_id: Tensor | None = None,
+    z_negative_BD: Tensor | None = None,
 ) -> Tensor:
     r"""InfoNCE (NT-Xent) between two views of each video, in both directions.
 
@@ -43,6 +47,9 @@ def info_nce(
             of z_a_BD.
         temperature: the softmax temperature, above 0; CVRL uses 0.1.
         group_id: source group of each video, integers of shape (B,). Negative means none.
+        z_negative_BD: embeddings of something made of each video that does not belong with its
+            views, such as the clip shuffled (IIC, arXiv 2008.02531): further negatives, of the
+            video itself too.
 
     Returns:
         A scalar tensor.
@@ -58,15 +65,23 @@ def info_nce(
         0.000272
     """
     _check_embeddings("z_a_BD and z_b_BD", z_a_BD, z_b_BD)
+    if z_negative_BD is not None:
+        _check_embeddings("z_a_BD and z_negative_BD", z_a_BD, z_negative_BD)
     _check_temperature(temperature)
     _check_groups(group_id, len(z_a_BD))
     with torch.autocast(z_a_BD.device.type, enabled=False):
         a_BD, b_BD = _unit(z_a_BD), _unit(z_b_BD)
-        pairs_GE = dist.gather_with_grad(torch.cat([a_BD, b_BD], dim=1))  # E = 2D: one collective
-        keys_KD = torch.cat(pairs_GE.chunk(2, dim=1))
+        sets = [a_BD, b_BD] if z_negative_BD is None else [a_BD, b_BD, _unit(z_negative_BD)]
+        joined_GE = dist.gather_with_grad(torch.cat(sets, dim=1))  # E = 2D or 3D: one collective
+        keys_KD = torch.cat(joined_GE.chunk(len(sets), dim=1))
         _check_finite(keys_KD)
         logits_AK = torch.cat([a_BD, b_BD]) @ keys_KD.T / temperature
         positive_AK, negative_AK = _global_masks(a_BD, group_id)
+        if z_negative_BD is not None:  # of other videos where views are negatives, and of one's own
+            others_AG = negative_AK[:, : len(joined_GE)]
+            own_AG = positive_AK.view(len(positive_AK), 2, -1).any(dim=1)
+            negative_AK = torch.cat([negative_AK, others_AG | own_AG], dim=1)
+            positive_AK = F.pad(positive_AK, (0, len(joined_GE)))
         logits_AK = logits_AK.masked_fill(~(positive_AK | negative_AK), float("-inf"))
         target_A = positive_AK.int().argmax(dim=1)  # each anchor has exactly one positive
         return dist.global_mean(F.cross_entropy(logits_AK, target_A, reduction="none"))

@@ -1,10 +1,16 @@
-"""Classification with the labels of the data: the supervised network others are compared with.
+"""Classification: of what a video shows, by its label, or of how its clips were arranged.
 
-Deviation from common recipes: none; cross entropy, optionally smoothed (Szegedy et al., arXiv
+With labels of the data it is the supervised network that others are compared with. With the
+arrangement it is rotation (Gidaris et al., arXiv 1803.07728), jigsaw permutation (Noroozi and
+Favaro, arXiv 1603.09246) or shuffled-or-not, as the views have it.
+
+Deviations from common recipes: none; cross entropy, optionally smoothed (Szegedy et al., arXiv
 1512.00567, sec. 7), on dropped-out pooled features (Srivastava et al., 2014).
 
-Shapes: B videos on this rank, V views, N = B V clips, K classes.
+Shapes: B videos on this rank, V views, N labelled clips of B V, K classes.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,61 +20,88 @@ from cvrl.data.dataset import Batch
 from cvrl.models.backbones import Encoder
 from cvrl.task import Task
 from cvrl.utils import dist
+from cvrl.utils.errors import UserError
+
+Target = Literal["labels", "arrangement"]
 
 
 class Classify(Task):
-    """The mean cross entropy of every clip's class.
+    """The mean cross entropy of every labelled clip's class.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim).
-        classes: K; filled in from the data.
+        classes: filled in from the data.
+        order_classes: filled in from the views.
+        target: ``labels`` of the videos, or the ``arrangement`` of the clips. Clips that carry no
+            arrangement, such as the unshuffled one of a pair, are not looked at.
         dropout: probability of dropping a feature, in [0, 1).
         label_smoothing: share of the target spread over all classes, in [0, 1).
 
     Raises:
+        UserError: a target that the views do not have.
         ValueError: data without labels.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
-        >>> Classify(build_encoder("r3d_small"), classes=4).classifier.out_features
+        >>> Classify(build_encoder("r3d_small"), classes=4, order_classes=0).classifier.out_features
         4
     """
 
-    accepts = frozenset({"clips"})
-    needs_labels = True
+    accepts = frozenset({"clips", "labelled"})
 
     def __init__(
         self,
         encoder: Encoder,
         *,
         classes: int,
+        order_classes: int,
+        target: Target = "labels",
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        if target not in ("labels", "arrangement"):
+            raise UserError(
+                "method.target", f"unknown value '{target}'", "use labels or arrangement"
+            )
+        if target == "arrangement" and order_classes == 0:
+            raise UserError(
+                "method.target = arrangement",
+                "needs views whose clips carry a label of their own",
+                "use views rotated, jigsaw_pair or shuffled_pair with views.role=predict",
+            )
+        self.needs_labels = target == "labels"
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.dim, classes)
+        self.classifier = nn.Linear(encoder.dim, classes if self.needs_labels else order_classes)
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy and top-1; see :meth:`cvrl.task.Task.forward`."""
-        V = batch.clips_BVCTHW.shape[1]
-        label_N = batch.labels_B.repeat_interleave(V)
-        if bool((label_N < 0).any()):
-            raise ValueError("method classify needs a label for every video")
-        h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
+        clips_NCTHW, label_N = self._labelled(batch)
+        h_ND = self.encoder(clips_NCTHW)
         logits_NK = self.classifier(self.dropout(h_ND))
         loss_N = F.cross_entropy(
             logits_NK, label_N, reduction="none", label_smoothing=self.label_smoothing
         )
         with torch.no_grad():
-            top1 = (logits_NK.argmax(dim=1) == label_N).float().mean()
+            top1 = (logits_NK.argmax(dim=1) == label_N).float().sum() / max(1, len(label_N))
         return {
             "loss": dist.global_mean(loss_N),
-            "train_top1": top1,
+            "train_top1" if self.needs_labels else "pretext_top1": top1,
             "embedding_ND": F.normalize(h_ND.detach().float()),
         }
+
+    def _labelled(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The clips that have the label asked for, and the labels."""
+        clips_NCTHW = batch.clips_BVCTHW.flatten(0, 1)
+        if not self.needs_labels:
+            order_N = batch.order_BV.flatten()
+            return clips_NCTHW[order_N >= 0], order_N[order_N >= 0]
+        label_N = batch.labels_B.repeat_interleave(batch.clips_BVCTHW.shape[1])
+        if bool((label_N < 0).any()):
+            raise ValueError("method classify needs a label for every video")
+        return clips_NCTHW, label_N
 
 
 METHOD = Classify

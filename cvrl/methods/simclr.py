@@ -3,7 +3,8 @@
 Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations"
 (arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
 (arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al.
-(arXiv 2104.14558).
+(arXiv 2104.14558); with clips that are to be told from their video's own, Tao et al. (IIC, arXiv
+2008.02531), sec. 3.3.
 
 Deviations: the loss is the mean over all anchors (CVRL's code adds the two directions up, twice as
 much); clips of one source group are not negatives of each other; with more than two clips, every
@@ -35,6 +36,8 @@ class SimCLR(Task):
         hidden_layers: their number; CVRL has 3.
         dim: D, the size of z.
         head_bn_momentum: of the head's batch norm; CVRL's 0.003 suits very long runs.
+        negatives: how many of the last clips are negatives of the others, 0 or 1; filled in from
+            the views.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -43,7 +46,7 @@ class SimCLR(Task):
         torch.Size([2, 128])
     """
 
-    accepts = frozenset({"clips"})
+    accepts = frozenset({"clips", "contrast"})
     least_clips = 2
     projector: nn.Module
 
@@ -56,6 +59,7 @@ class SimCLR(Task):
         hidden_layers: int = 3,
         dim: int = 128,
         head_bn_momentum: float = 0.1,
+        negatives: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -63,6 +67,7 @@ class SimCLR(Task):
             encoder.dim, hidden, hidden_layers, dim, bn_momentum=head_bn_momentum
         )
         self.temperature = temperature
+        self.negatives = negatives
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """InfoNCE over every pair of views; see :meth:`cvrl.task.Task.forward`."""
@@ -70,9 +75,10 @@ class SimCLR(Task):
         h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
         z_ND = self.projector(h_ND)
         z_VBD = z_ND.view(B, V, -1).transpose(0, 1)
+        z_negative_BD = z_VBD[-1] if self.negatives else None
         losses = [
-            info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B)
-            for a, b in combinations(range(V), 2)
+            info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B, z_negative_BD)
+            for a, b in combinations(range(V - self.negatives), 2)
         ]
         return {
             "loss": torch.stack(losses).mean(),

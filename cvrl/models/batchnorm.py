@@ -68,6 +68,9 @@ def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
     Parameters and buffers are kept, not copied, so an optimiser that holds them still does; names
     in the state dict stay as they were. A norm that is used in two places stays shared.
 
+    A module with a true attribute ``local_batchnorm`` is left as it is with all that is in it: it
+    chooses itself which rows are normalised together.
+
     Args:
         module: changed in place.
 
@@ -85,6 +88,8 @@ def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
 def _convert(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if module not in done:
         done[module] = module
+        if getattr(module, "local_batchnorm", False):
+            return module
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             done[module] = _synchronised(module)
         for name, child in list(module._modules.items()):

@@ -63,13 +63,19 @@ class Recipe:
         """Whether clips are shifted and scaled after [0, 1]."""
         return any(isinstance(op, Normalize) for ops in self.views for op in ops)
 
-    def __call__(self, clips_VCTHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        clips_VCTHW: Tensor,
+        generator: torch.Generator | None = None,
+        alike: Sequence[int] = (),
+    ) -> Tensor:
         """Draw parameters and apply them.
 
         Args:
             clips_VCTHW: uint8 in [0, 255] or floating in [0, 1]; dimensions before C are views,
                 however many: (C, T, H, W) is one.
             generator: CPU generator; may be left out where nothing is random.
+            alike: see :meth:`draw`.
 
         Returns:
             float32 clips, with the leading dimensions they came with.
@@ -78,14 +84,26 @@ class Recipe:
             ValueError: dtype or shape is not that of clips.
             UserError: the video is too small for a crop.
         """
-        return self.apply(clips_VCTHW, self.draw(clips_VCTHW.shape, generator))
+        return self.apply(clips_VCTHW, self.draw(clips_VCTHW.shape, generator, alike))
 
-    def draw(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Params:
+    def draw(
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        alike: Sequence[int] = (),
+    ) -> Params:
         """The parameters for clips of one shape, as plain numbers.
 
         Args:
             shape: (..., C, T, H, W).
-            generator: CPU generator; one draw a view is taken from it.
+            generator: CPU generator; one draw a view is taken from it, or one a run of ``alike``.
+            alike: lengths of runs of clips whose parameters are drawn as for one long clip. They
+                are applied clip by clip, so nothing of one clip, such as its mean brightness,
+                reaches another. Left out, every clip is a run of its own.
+
+        Raises:
+            ValueError: a shape of no clips, or runs of another number of clips.
+            UserError: a run in a recipe whose views are unlike.
 
         Example:
             >>> from cvrl.transforms import CenterCrop
@@ -95,10 +113,21 @@ class Recipe:
         if len(shape) < 4 or 0 in shape:
             raise ValueError(f"clips are (..., C, T, H, W), none of them 0, not {tuple(shape)}")
         channels, frames, height, width = shape[-4:]
-        return tuple(
-            self._draw_view(view, (channels, frames, height, width), generator)
-            for view in range(math.prod(shape[:-4]))
-        )
+        views = math.prod(shape[:-4])
+        runs = tuple(alike) or (1,) * views
+        if sum(runs) != views:
+            raise ValueError(f"runs of {runs} clips do not make {views} clips")
+        if max(runs) > 1 and len(self.views) > 1:
+            raise UserError(
+                "augment",
+                "treats the clips of a video unlike, the views want them alike",
+                "use augment.name=light, rho or supervised",
+            )
+        params: list[ViewParams] = []
+        for run in runs:
+            long = (channels, run * frames, height, width)
+            params += _cut(self._draw_view(len(params), long, generator), run)
+        return tuple(params)
 
     def apply(self, clips_VCTHW: Tensor, params: Params) -> Tensor:
         """Apply drawn parameters, on whatever device the clips are.
@@ -229,6 +258,18 @@ class Recipe:
             done = [op.apply(part, drawn) for part, drawn in zip(parts, sets, strict=True)]
             clip_CTHW = done[0] if len(done) == 1 else torch.cat(done, dim=1)
         return to_float(clip_CTHW) if self.as_float else clip_CTHW
+
+
+def _cut(params: ViewParams, clips: int) -> list[ViewParams]:
+    """The parameters of a long clip for each of the clips it is made of."""
+    frames = [len(sets) // clips for sets in params]  # 0 where one set serves all frames
+    return [
+        tuple(
+            sets[clip * n : (clip + 1) * n] if n else sets
+            for sets, n in zip(params, frames, strict=True)
+        )
+        for clip in range(clips)
+    ]
 
 
 def _stack(clips: Sequence[Tensor]) -> Tensor:

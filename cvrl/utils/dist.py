@@ -121,19 +121,20 @@ def global_mean(values_N: Tensor) -> Tensor:
     """This rank's share of the mean over all ranks' values.
 
     Args:
-        values_N: one value a row on this rank, (N,); counts may differ between ranks.
+        values_N: one value a row on this rank, (N,); counts may differ between ranks, and be 0.
 
     Returns:
         A scalar: the local sum times the number of ranks over the global count. Averaged over
-        ranks, as DistributedDataParallel averages gradients, it is the mean over all M values.
+        ranks, as DistributedDataParallel averages gradients, it is the mean over all M values; 0
+        where there are none, with a gradient of 0 and not of NaN.
 
     Example:
         >>> float(global_mean(torch.tensor([1.0, 3.0])))
         2.0
     """
     if not is_distributed():
-        return values_N.mean()
-    return values_N.sum() * (world_size() / sum(row_counts(values_N)))
+        return values_N.mean() if len(values_N) else values_N.sum()
+    return values_N.sum() * (world_size() / max(1, sum(row_counts(values_N))))
 
 
 @torch.no_grad()

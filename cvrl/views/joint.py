@@ -7,6 +7,7 @@ Shapes: V clips a video, the sum of the parts'.
 """
 
 from collections.abc import Mapping
+from itertools import chain
 
 import numpy as np
 import torch
@@ -42,10 +43,15 @@ class Joint(Views):
         for name, part in parts.items():
             if part.small is not None:
                 raise UserError(f"views.parts.{name}", "has crops of two sizes", "take it out")
+            if part.cameras:
+                raise UserError(f"views.parts.{name}", "looks at several cameras", "take it out")
         self.spec = spec
         self.parts = dict(parts)
         self.clips = sum(part.clips for part in parts.values())
         self.arranges = any(part.arranges for part in parts.values())
+        if any(part.augmented_alike for part in parts.values()):
+            runs = [part.augmented_alike or (1,) * part.clips for part in parts.values()]
+            self.augmented_alike = tuple(chain.from_iterable(runs))
 
     def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan:
         """The parts' plans, each drawn with a generator of its own, so that they do not mix."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cvrl.data.clips import ClipSpec, clip_indices
+from cvrl.data.clips import ClipSpec, Plan, clip_indices
 from cvrl.data.dataset import EvalDataset, TrainDataset, collate, read_clips
 from cvrl.data.loader import eval_loader, train_loader
 from cvrl.data.manifest import read_manifest
@@ -16,6 +16,7 @@ from cvrl.data.sampler import Visit, VisitSampler
 from cvrl.data.video import open_video
 from cvrl.transforms import recipes
 from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.views.future_blocks import FutureBlocks
 from cvrl.views.temporal_pair import TemporalPair
 
 SPEC = ClipSpec(frames=4, stride=2)
@@ -126,6 +127,42 @@ def test_augmenting_on_the_device_gives_the_same_clips(manifest, name):
     finished = cropped.augmented(recipe.split()[1])
     assert torch.equal(finished.clips_BVCTHW, whole.clips_BVCTHW)
     assert whole.augmented(recipe) is whole
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("consistent", [True, False])
+def test_blocks_of_one_video_are_augmented_alike(manifest, on_device, consistent):
+    views = FutureBlocks(SPEC, blocks=3, predict=1)
+    views.plan = lambda length, fps, rng: one_block_three_times(length)  # all show the same frames
+    recipe = recipes.light(32, consistent=consistent)
+    dataset = TrainDataset(manifest, views, recipe, seed=0, on_device=on_device)
+    for index in range(4):
+        batch = collate([dataset[Visit(0, index)]]).augmented(recipe.split()[1])
+        first, *others = batch.clips_BVCTHW[0]
+        for other in others:
+            assert torch.equal(first, other) == consistent
+    views.augmented_alike = ()
+    first, second, _ = collate([dataset[Visit(0, 0)]]).augmented(recipe.split()[1]).clips_BVCTHW[0]
+    assert not torch.equal(first, second)
+
+
+def one_block_three_times(length):
+    return Plan(np.tile(clip_indices(0, SPEC, length), (3, 1)), np.zeros(3, np.int64))
+
+
+def test_blocks_augmented_on_the_device_are_the_same(manifest):
+    recipe = recipes.light(32)
+    common = (manifest, FutureBlocks(SPEC, blocks=3, predict=1), recipe)
+    here, there = (TrainDataset(*common, seed=0, on_device=on) for on in (False, True))
+    whole = collate([here[Visit(1, i)] for i in range(4)])
+    finished = collate([there[Visit(1, i)] for i in range(4)]).augmented(recipe.split()[1])
+    assert torch.equal(finished.clips_BVCTHW, whole.clips_BVCTHW)
+
+
+def test_blocks_do_not_go_with_a_recipe_that_treats_clips_unlike(manifest):
+    views = FutureBlocks(SPEC, blocks=3, predict=1)
+    with pytest.raises(UserError, match=r"unlike.*use augment.name=light"):
+        TrainDataset(manifest, views, recipes.cvrl(32), seed=0)[Visit(0, 0)]
 
 
 def test_a_video_smaller_than_the_crop_is_refused(manifest):

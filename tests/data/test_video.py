@@ -817,3 +817,9 @@ def test_every_real_file_is_exact(real_data, folder):
         pytest.skip(f"{real_data / folder} holds no videos")
     found = {path.name: _differences(path, requests=2) for path in paths}
     assert {name: differences for name, differences in found.items() if differences} == {}
+
+
+def test_key_frames_are_those_the_encoder_was_told_to_make(make_video, tmp_path):
+    options = {"x264-params": "keyint=12:min-keyint=12:scenecut=0"}
+    with open_video(make_video(tmp_path / "a.mp4", 40, options=options)) as video:
+        assert video.key_frames.tolist() == [0, 12, 24, 36]

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cvrl.models.batchnorm import convert_sync_batchnorm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
-from cases import METHODS, build, make_batch, rows_of
+from cases import CASES, build, make_batch, rows_of
 
 STEPS, VIDEOS = 5, 8
 
@@ -59,7 +59,7 @@ def main():
     if world > 1:
         store = Path(sys.argv[3]).as_uri()
         torch_dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
-    torch.save({name: run(name, rank, world) for name in METHODS}, sys.argv[4])
+    torch.save({name: run(name, rank, world) for name in CASES}, sys.argv[4])
     if world > 1:
         torch_dist.destroy_process_group()
 

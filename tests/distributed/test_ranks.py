@@ -1,19 +1,14 @@
 """Two processes with shares of the batch train as one process with the whole, for every method."""
 
-import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-import cvrl
+from cases import CASES
 
 WORKER = str(Path(__file__).with_name("ranks_worker.py"))
-METHODS = sorted(
-    file.stem for file in (Path(inspect.getfile(cvrl)).parent / "methods").glob("[a-z]*.py")
-)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +29,13 @@ def results(tmp_path_factory):
     return [torch.load(output, weights_only=True) for _, output in started]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_losses_average_to_the_loss_of_one_process(results, name):
     one, first, second = (result[name]["losses"] for result in results)
     torch.testing.assert_close((first + second) / 2, one, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_are_those_of_one_process(results, name):
     one, first, second = (result[name]["gradients"] for result in results)
     assert one.keys() == first.keys() and any(bool(g.abs().sum() > 0) for g in one.values())
@@ -49,7 +44,7 @@ def test_gradients_are_those_of_one_process(results, name):
         assert torch.equal(first[key], second[key]), key
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", CASES)
 def test_weights_and_statistics_after_five_steps_are_those_of_one_process(results, name):
     one, first, second = (result[name]["state"] for result in results)
     assert one.keys() == first.keys()

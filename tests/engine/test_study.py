@@ -67,7 +67,7 @@ def test_a_wrong_path_shows_before_anything_is_trained(study_file, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"sedes": [1]}, "unknown key sedes"), ({"arms": None}, "needs name, config and arms")],
+    [({"sedes": [1]}, "unknown key sedes"), ({"arms": None}, "needs name and arms")],
 )
 def test_a_study_that_makes_no_sense_is_refused(study_file, change, words):
     content = {key: value for key, value in {**STUDY, **change}.items() if value is not None}

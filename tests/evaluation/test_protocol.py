@@ -14,7 +14,7 @@ from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation.card import Result, read_result
 from cvrl.evaluation.parts import Parts, read_parts
-from cvrl.evaluation.protocol import PROTOCOLS, Options, Protocol, evaluate
+from cvrl.evaluation.protocol import Options, Protocol, evaluate, suitable_protocols
 from cvrl.evaluation.untrained import recalibrate_batch_norm, untrained_twin, weights_sha256
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.transforms import recipes
@@ -58,7 +58,23 @@ def results(library: Path, reader: CountingReader) -> list[Result]:
     made.clip, made.size = ClipSpec(frames=8, stride=1), 32
     made.preprocess = recipes.evaluation(32)
     parts = read_parts(str(library), hold_out=0.33, seed=0)
-    return evaluate(made, parts, PROTOCOLS, Options(k=3), reader=reader)
+    return evaluate(made, parts, suitable_protocols(parts, ["all"]), Options(k=3), reader=reader)
+
+
+class TestOrderProbe:
+    def test_it_needs_no_labels_and_asks_six_orders(self, encoder: Encoder, parts: Parts) -> None:
+        (result,) = evaluate(encoder, parts, ["order_probe"], Options(clips_per_video=3))
+        assert scores(result, "chance")["top1"] == pytest.approx(1 / 6)
+        assert result.card.n_train == 12 and result.card.n_classes is None
+        assert result.card.n_listed == result.card.n_scored == 6
+
+    def test_three_clips_are_needed(self, encoder: Encoder, parts: Parts) -> None:
+        with pytest.raises(UserError, match="--clips 3"):
+            evaluate(encoder, parts, ["order_probe"], Options(clips_per_video=2))
+
+    def test_a_second_part_is_needed(self, encoder: Encoder, parts: Parts) -> None:
+        with pytest.raises(UserError, match="order_probe learns from one"):
+            evaluate(encoder, Parts(parts.test), ["order_probe"], Options(clips_per_video=3))
 
 
 class TestAllProtocols:

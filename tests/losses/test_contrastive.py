@@ -53,6 +53,47 @@ def info_nce_by_loop(
     return math.fsum(losses) / len(losses)
 
 
+def info_nce_with_negatives_by_loop(
+    a: torch.Tensor, b: torch.Tensor, n: torch.Tensor, temperature: float, group: list[int]
+) -> float:
+    """As above, with one more clip of each video that is only ever a negative."""
+    batch = len(a)
+    views = [[unit(row) for row in view.tolist()] for view in (a, b, n)]
+    losses = []
+    for video in range(batch):
+        for view in (0, 1):
+            scores = {}
+            for other in range(batch):
+                for kind in (0, 1, 2):
+                    same_group = group[video] == group[other] and group[video] >= 0
+                    if (other, kind) == (video, view) or (other != video and same_group):
+                        continue
+                    products = zip(views[view][video], views[kind][other], strict=True)
+                    scores[other, kind] = math.fsum(x * y for x, y in products) / temperature
+            total = math.fsum(math.exp(score) for score in scores.values())
+            losses.append(math.log(total) - scores[video, 1 - view])
+    return math.fsum(losses) / len(losses)
+
+
+class TestNegativesOfOnesOwn:
+    @pytest.mark.parametrize("group", [[0, 1, 2, 3], [0, 0, 1, -1], [5, 5, 5, 5]])
+    def test_equals_the_loop(self, group: list[int]) -> None:
+        a, b, n = (embeddings(4, 5, seed=seed) for seed in (1, 2, 3))
+        got = info_nce(a, b, 0.2, torch.tensor(group), n).item()
+        assert got == pytest.approx(info_nce_with_negatives_by_loop(a, b, n, 0.2, group), abs=1e-9)
+
+    def test_a_copy_that_equals_its_clip_costs_most(self) -> None:
+        a, b = embeddings(4, 5, seed=1), embeddings(4, 5, seed=2)
+        group = torch.full((4,), -1)
+        without = info_nce(a, b, 0.2, group)
+        far, near = (info_nce(a, b, 0.2, group, n) for n in (-a, a))
+        assert without < far < near
+
+    def test_another_shape_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="z_negative_BD"):
+            info_nce(embeddings(4, 5), embeddings(4, 5), z_negative_BD=embeddings(3, 5))
+
+
 class TestInfoNCE:
     @pytest.mark.parametrize("batch", [1, 2, 3, 7])
     @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])

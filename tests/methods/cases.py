@@ -14,20 +14,57 @@ from cvrl.data.dataset import Batch
 from cvrl.engine.components import build_method
 from cvrl.engine.components import build_views as build_named_views
 from cvrl.models.backbones import build_encoder
+from cvrl.views.relative_patch import VIEWS as RelativePatch
 
 PACKAGE = Path(inspect.getfile(cvrl)).parent
 VIEWS = sorted(file.stem for file in (PACKAGE / "views").glob("[a-z]*.py"))
 METHODS = sorted(file.stem for file in (PACKAGE / "methods").glob("[a-z]*.py"))
-FACTS = {"classes": 3, "videos": 8, "steps_per_epoch": 0, "total_steps": 10}
+FACTS = {
+    "classes": 3,
+    "class_names": ["a", "a+b", "c"],
+    "videos": 8,
+    "steps_per_epoch": 0,
+    "total_steps": 10,
+}
 SPEC = ClipSpec(frames=8, stride=1)
 SIZE = 32  # of the clips that reach the encoder
 
 # What a file needs to be small and quick; everything else is its default.
 VIEW_KEYWORDS = {
+    "shuffled_pair": {"role": "negative"},
+    "jigsaw_pair": {"grid": [1, 2, 2], "permutations": 3},
+    "rotated": {"copies": 1},
+    "future_blocks": {"blocks": 4, "predict": 2},
+    "synchronised": {"moments": 3, "min_gap": 0.4},
+    "time_window": {"clips": 8, "step": 4},
     "joint": {"parts": {"pair": {"name": "temporal_pair"}, "one": {"name": "temporal_pair"}}},
 }
 METHOD_KEYWORDS = {
     "simclr": {"hidden": 16, "hidden_layers": 1, "dim": 8},
+    "simclr@shuffled_pair": {"hidden": 16, "hidden_layers": 1, "dim": 8},
+    "classify@rotated": {"target": "arrangement"},
+    "classify@jigsaw_pair": {"target": "arrangement"},
+    "order": {"hidden": 16},
+    "order@relative_patch": {"hidden": 16},
+    "cpc": {"dim": 8, "context_dim": 16},
+    "cpc@future_blocks": {
+        "context": "conv_gru",
+        "prediction": "roll_out",
+        "score": "cosine",
+        "temperature": 0.1,
+        "dim": 8,
+        "context_dim": 16,
+    },
+    "time_contrast": {"hidden": 16, "normalise": True, "temperature": 0.2},
+    "time_contrast@synchronised": {"hidden": 16, "loss": "triplet", "other_events": True},
+    "time_contrast_single": {"hidden": 16, "margin": 0.5},
+    "semi_supervised": {"confidence": 0.3},
+    "moco": {"queue": 12, "bn_groups": 2, "hidden": 64, "hidden_layers": 1, "dim": 8},
+    "memory_bank": {"dim": 8},
+    "memory_bank@jigsaw_pair": {"loss": "nce", "negatives_drawn": 6, "dim": 8},
+    "byol": {"hidden": 16, "dim": 8},
+    "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
+    "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
     "joint": {
         "parts": {
             "pair": {"name": "simclr", "hidden": 16, "hidden_layers": 1, "dim": 8},
@@ -39,8 +76,15 @@ METHOD_KEYWORDS = {
 VIEWS_OF_METHOD = {"joint": "joint"}  # where the first that fits is not the one to test with
 
 
-def views_of(method):
-    """The views a method is tested with: its own, else temporal_pair, else the first that fit."""
+# A method with other views than that is a case of its own, "method@views".
+CASES = sorted({*METHODS, *(name for name in METHOD_KEYWORDS if "@" in name)})
+
+
+def views_of(case):
+    """The views a case names, else its method's own, else temporal_pair, else the first to fit."""
+    method, _, named = case.partition("@")
+    if named:
+        return build_views(named)
     accepts = importlib.import_module(f"cvrl.methods.{method}").METHOD.accepts
     own = [VIEWS_OF_METHOD[method]] if method in VIEWS_OF_METHOD else []
     for name in [*own, "temporal_pair", *VIEWS]:
@@ -53,22 +97,23 @@ def build_views(name):
     return build_named_views(name, VIEW_KEYWORDS.get(name, {}), SPEC)
 
 
-def build(name):
+def build(case):
     """The method over a network of a few thousand weights."""
     torch.manual_seed(0)
     encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
-    return build_method(name, METHOD_KEYWORDS.get(name, {}), encoder, FACTS, views_of(name))
+    method = case.partition("@")[0]
+    return build_method(method, METHOD_KEYWORDS.get(case, {}), encoder, FACTS, views_of(case))
 
 
-def make_batch(method, videos=6, seed=0, dtype=torch.float32):
+def make_batch(case, videos=6, seed=0, dtype=torch.float32):
     """Videos that can be told apart and have a direction of time: each has a picture that drifts
     and darkens."""
-    views = views_of(method)
+    views = views_of(case)
     samples = [_sample(views, video, seed) for video in range(videos)]
     small = [sample["small"] for sample in samples if sample["small"] is not None]
     return Batch(
         clips_BVCTHW=torch.stack([sample["clips"] for sample in samples]).to(dtype),
-        labels_B=torch.arange(videos) % 3,
+        labels_B=torch.arange(videos) % 3 - int(case == "semi_supervised"),  # -1 has none
         video_id_B=torch.arange(videos),
         group_id_B=torch.arange(videos),
         time_BV=torch.stack([sample["time"] for sample in samples]),
@@ -98,7 +143,7 @@ def _sample(views, video, seed, length=80):
         for ticks_T in plan.ticks_VT
     ]
     clips = torch.stack(rows[: views.clips])
-    side = getattr(views, "region", 1) * SIZE  # views that cut patches out of a region
+    side = 112 if isinstance(views, RelativePatch) else SIZE  # its patches are a third
     clips = torch.nn.functional.interpolate(clips.flatten(0, 1), size=(side, side)).reshape(
         views.clips, 3, SPEC.frames, side, side
     )
@@ -106,7 +151,8 @@ def _sample(views, video, seed, length=80):
     small = None
     if views.small is not None:
         small = torch.stack(rows[views.clips :])
-    time_V = torch.from_numpy(plan.start_V[: views.clips] / 25.0)
+    film = length // max(1, views.cameras)  # the films of several cameras follow one another
+    time_V = torch.from_numpy(plan.start_V[: views.clips] % film / 25.0)
     return {"clips": clips, "order": torch.from_numpy(order_V), "time": time_V, "small": small}
 
 

@@ -219,3 +219,14 @@ def test_other_modules_are_left_alone() -> None:
     children = dict(net.items())
     convert_sync_batchnorm(net)
     assert dict(net.items()) == children
+
+
+def test_a_module_that_wants_its_own_norms_keeps_them() -> None:
+    class Local(nn.Sequential):
+        local_batchnorm = True
+
+    inner, outer = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    net = convert_sync_batchnorm(nn.Sequential(Local(nn.Linear(4, 4), nn.Sequential(inner)), outer))
+    assert isinstance(net, nn.Sequential)
+    assert inner in list(net.modules())
+    assert isinstance(net[1], SyncBatchNorm)

@@ -28,6 +28,7 @@ from cvrl.transforms import (
     recipes,
 )
 from cvrl.transforms.op import Shape, uniform
+from cvrl.utils.errors import UserError
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -190,6 +191,75 @@ def test_splitting_twice_and_splitting_unlike_views() -> None:
     assert [len(ops) for ops in nothing.views] == [0, 0]
     cropped = crop(PAIR, generator(2))
     assert torch.equal(same(nothing(cropped), generator(2)), recipe(PAIR, generator(2)))
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_clips_alike_draw_as_one_long_clip(consistent: bool, seed: int) -> None:
+    recipe = Recipe([full()], consistent=consistent)
+    clips = noise_clips(3, 3, 4, 40, 50)
+    apart = recipe.draw(clips.shape, generator(seed), alike=[3])
+    (long,) = recipe.draw((3, 12, 40, 50), generator(seed))
+    assert len(apart) == 3
+    for op, sets in enumerate(long):
+        frames = [drawn for view in apart for drawn in view[op]]
+        assert frames == list(sets) * (3 if consistent else 1)
+
+
+def test_clips_alike_are_cut_and_flipped_alike() -> None:
+    ops = [RandomResizedCrop(size=24), HorizontalFlip(p=0.5), Grayscale(p=0.5), Cutout(p=0.5)]
+    clips = noise_clips(1, 3, 5, 40, 50).expand(4, -1, -1, -1, -1)
+    for seed in range(10):
+        same = Recipe([ops])(clips, generator(seed), alike=[4])
+        assert all(torch.equal(same[0], clip) for clip in same[1:])
+    assert not torch.equal(*Recipe([ops])(clips[:2], generator()))
+
+
+def test_nothing_of_one_clip_reaches_another_that_is_treated_alike() -> None:
+    # Contrast is about the clip's own mean; of one long clip it would tell of the others.
+    recipe = Recipe([[ColorJitter(p=1.0, contrast=0.8)]])
+    clips = noise_clips(3, 3, 5, 8, 8)
+    other = clips.clone()
+    other[2] = 255
+    one, two = (recipe(given, generator(1), alike=[3]) for given in (clips, other))
+    assert torch.equal(one[:2], two[:2])
+    joined = [recipe(given.transpose(0, 1).flatten(1, 2), generator(1)) for given in (clips, other)]
+    assert not torch.equal(joined[0][:, :10], joined[1][:, :10])
+
+
+def test_runs_draw_one_after_another() -> None:
+    recipe, clips = Recipe([full()]), noise_clips(4, 3, 5, 40, 50)
+    drawn = recipe.draw(clips.shape, generator(2), alike=[1, 2, 1])
+    source = generator(2)
+    for first, last in ((0, 1), (1, 3), (3, 4)):
+        shape = clips[first:last].shape
+        assert drawn[first:last] == recipe.draw(shape, source, alike=[last - first])
+    assert drawn[1] == drawn[2] and len({repr(params) for params in drawn}) == 3
+
+
+def test_runs_of_one_are_no_runs() -> None:
+    pair = Recipe([full(), [CenterCrop(size=24)]])
+    for recipe in (pair, Recipe([full()])):
+        assert recipe.draw(PAIR.shape, generator(), alike=[1, 1]) == recipe.draw(
+            PAIR.shape, generator()
+        )
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_halves_of_a_recipe_treat_clips_alike_as_the_whole_does(consistent: bool) -> None:
+    recipe = Recipe([full()], consistent=consistent)
+    crop, rest = recipe.split()
+    clips = noise_clips(3, 3, 4, 40, 50)
+    whole = recipe(clips, generator(3), alike=[2, 1])
+    cropped = crop(clips, generator(3), alike=[2, 1])
+    assert torch.equal(rest(cropped, generator(3), alike=[2, 1]), whole)
+
+
+def test_runs_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not make 2 clips"):
+        Recipe([full()])(PAIR, generator(), alike=[3])
+    with pytest.raises(UserError, match="unlike"):
+        Recipe([full(), full()])(PAIR, generator(), alike=[2])
 
 
 def test_a_still_clip_stays_still_under_a_whole_recipe() -> None:

@@ -1,0 +1,72 @@
+"""A study as one picture: a dot a run, a line for the untrained network and one for chance."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cvrl.report.plots import ACCENT, STYLE
+from cvrl.utils.errors import UserError
+from cvrl.utils.io import atomic_path
+
+TITLES = {"knn": "kNN top-1 %", "linear": "linear top-1 %", "order_probe": "order probe top-1 %"}
+GREY = "#8a94a0"
+
+
+def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
+    """Draw what :func:`cvrl.engine.study.run_study` wrote to ``results.json``.
+
+    Args:
+        records: dictionaries with arm, seed, protocol, row and top1 in [0, 1]; those without a
+            top1 are left out.
+        path: a PNG.
+
+    Raises:
+        UserError: nothing to draw.
+
+    Example:
+        >>> import tempfile
+        >>> one = {"arm": "CVRL", "seed": 0, "protocol": "knn", "row": "trained", "top1": 0.5}
+        >>> rest = [{**one, "row": row, "top1": 0.25} for row in ("untrained", "chance")]
+        >>> plot_study([one, *rest], tempfile.mkdtemp() + "/study.png")
+    """
+    drawn = [record for record in records if record.get("top1") is not None]
+    if not drawn:
+        raise UserError(path, "has no results to draw", "run the study first")
+    protocols = list(dict.fromkeys(record["protocol"] for record in drawn))
+    arms = list(dict.fromkeys(record["arm"] for record in drawn))
+    with matplotlib.rc_context({**STYLE, "text.color": "black", **_black()}):
+        size = (2.2 + 2.6 * len(protocols), 0.9 + 0.28 * len(arms))
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
+        for axes, protocol in zip(panels, protocols, strict=True):
+            _panel(axes, [r for r in drawn if r["protocol"] == protocol], arms)
+            axes.set_title(TITLES.get(protocol, protocol), fontsize=9)
+        panels[0].set_yticks(range(len(arms)), arms)
+        panels[0].invert_yaxis()
+        panels[-1].legend(fontsize=7, frameon=False, loc="lower right")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+
+
+def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> None:
+    """One protocol: every seed's score as a dot, their mean as a bar's end."""
+    for place, arm in enumerate(arms):
+        scores = [100 * r["top1"] for r in records if (r["arm"], r["row"]) == (arm, "trained")]
+        if scores:
+            axes.barh(place, statistics.mean(scores), height=0.6, color=ACCENT, alpha=0.35)
+            axes.plot(scores, [place] * len(scores), "o", markersize=4, color=ACCENT)
+    for row, style in (("untrained", "--"), ("chance", ":")):
+        scores = [100 * r["top1"] for r in records if r["row"] == row]
+        if scores:
+            axes.axvline(statistics.mean(scores), color=GREY, linestyle=style, label=row)
+    axes.set_xlim(left=0)
+
+
+def _black() -> Any:
+    keys = ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    return dict.fromkeys(keys, "black")

@@ -1,0 +1,49 @@
+"""Every small config trains for 20 steps through the command, on real files."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cvrl.pretrained import load_encoder
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(file.stem for file in (ROOT / "configs" / "pretrain").glob("*_small.yaml"))
+# Memories are as large as the data of the config; here there are twelve videos.
+OWN = {
+    "moco_small": ["method.queue=16"],
+    "memory_bank_small": ["method.negatives_drawn=8"],
+    "pirl_small": ["method.negatives_drawn=8"],
+    "tcn_small": ["data.hold_out=0", "views.moments=2"],
+    "tcn_single_small": ["views.clips=16"],
+}
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory, video_folder):
+    """Six events of two films each."""
+    folder = tmp_path_factory.mktemp("events")
+    down, right = (sorted((video_folder / name).iterdir()) for name in ("down", "right"))
+    for number, films in enumerate(zip(down, right, strict=True)):
+        for camera, film in enumerate(films):
+            (folder / f"event{number}").mkdir(exist_ok=True)
+            shutil.copy(film, folder / f"event{number}" / f"cam{camera}.mp4")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_small_config_trains_for_20_steps(name, video_folder, events, tmp_path):
+    source = events if name == "tcn_small" else video_folder
+    command = [sys.executable, str(ROOT / "tools" / "train_net.py")]
+    command += ["--config", str(ROOT / "configs" / "pretrain" / f"{name}.yaml")]
+    command += [f"data.train={source}", f"output={tmp_path / 'run'}", "train.steps=20"]
+    command += ["train.batch_size=4", "clip.upscale=true", "data.cache_dir=null"]
+    command += ["data.workers=0", "eval.every_epochs=0", "log.tensorboard=false"]
+    done = subprocess.run(
+        [*command, *OWN.get(name, [])], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_encoder(tmp_path / "run").spec["name"] == "r3d_small"
