@@ -144,8 +144,9 @@ class OrderedClips(Views):
         room = self.spec.start_count(length) - 1 - first
         least = min(step, room // len(jitter) - self.gap_jitter)
         if least < 1:
-            steps: Ints = np.append(0, step + jitter).cumsum()
-            return first + steps * room // steps[-1]
+            steps = np.append(0, step + jitter).cumsum()
+            shrunk: Ints = steps * room // steps[-1]
+            return first + shrunk
         steps = np.append(0, least + jitter).cumsum()
         return first + int(rng.integers(room - steps[-1] + 1)) + steps
 
