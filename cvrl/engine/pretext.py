@@ -74,17 +74,17 @@ def score_pretext(
     return {name: rows[name] for name in ("trained", "untrained", "chance")}
 
 
-def has_own_task(views: Views) -> bool:
-    """Whether views come with a question that has a right answer.
+def has_own_task(run: str | PathLike[str]) -> bool:
+    """Whether a run's method reported, while it trained, how well it solves a task of its own.
 
     Example:
-        >>> from cvrl.data.clips import ClipSpec
-        >>> from cvrl.views.rotated import Rotated
-        >>> has_own_task(Rotated(ClipSpec(frames=8, stride=2)))
+        >>> import tempfile
+        >>> run = Path(tempfile.mkdtemp())
+        >>> _ = (run / "metrics.jsonl").write_text('{"loss": 1.0, "order/pretext_top1": 0.4}')
+        >>> has_own_task(run)
         True
     """
-    parts = getattr(views, "parts", {}).values()
-    return bool(views.order_classes or views.predict or any(map(has_own_task, parts)))
+    return f"{PREFIX}top1" in (Path(run) / "metrics.jsonl").read_text(encoding="utf-8")
 
 
 def write_pretext(run: str | PathLike[str], rows: dict[str, Scores]) -> Path:

@@ -234,7 +234,7 @@ def tabulate_pretext(records: Sequence[Mapping[str, Any]], arms: Sequence[str]) 
 def _run(config: Config, study: Study) -> None:
     """One run, in a process of its own: train, score, leave the results in its folder."""
     folder = train(config)
-    asks = study.pretext_visits > 0 and has_own_task(build.build_views(config))
+    asks = study.pretext_visits > 0 and has_own_task(folder)
     if asks and not (folder / "eval" / PRETEXT_FILE).exists():
         write_pretext(folder, score_pretext(folder, visits=study.pretext_visits))
     missing = [p for p in study.protocols if not (folder / "eval" / f"{p}.json").exists()]

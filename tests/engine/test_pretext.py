@@ -6,8 +6,6 @@ import pytest
 import yaml
 
 from cvrl.config import load_config
-from cvrl.data.clips import ClipSpec
-from cvrl.engine.components import build_views
 from cvrl.engine.pretext import has_own_task, score_pretext, write_pretext
 from cvrl.engine.trainer import train
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -110,10 +108,13 @@ def test_the_scores_are_written_beside_the_others(tmp_path):
     assert json.loads(file.read_text()) == {"rows": {"trained": {"top1": 0.5}}}
 
 
-def test_views_know_whether_they_ask_something():
-    spec = ClipSpec(frames=8, stride=1)
-    pair, turn = {"name": "temporal_pair"}, {"name": "rotated"}
-    assert has_own_task(build_views("future_blocks", {}, spec))
-    assert not has_own_task(build_views("temporal_pair", {}, spec))
-    assert has_own_task(build_views("joint", {"parts": {"a": pair, "b": turn}}, spec))
-    assert not has_own_task(build_views("joint", {"parts": {"a": pair}}, spec))
+def test_a_run_tells_whether_it_asked_something(trained):
+    assert has_own_task(trained())
+
+
+def test_views_with_a_label_ask_nothing_where_the_method_does_not_look(trained):
+    # a jigsaw as a positive: its permutation is known, and nobody has to name it
+    run = trained("views.name=jigsaw_pair", "method.name=simclr", "method.hidden=16")
+    assert not has_own_task(run)
+    with pytest.raises(UserError, match="no right answers"):
+        score_pretext(run, visits=1)
