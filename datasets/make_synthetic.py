@@ -94,9 +94,11 @@ def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "yuv420p"
         stream.time_base = Fraction(1, FPS)
-        # One thread, so that the file does not depend on the machine; short gaps between key
-        # frames, so that reading from the middle is cheap.
+        # One thread, so that the file does not depend on the machine; no macroblock tree, whose
+        # result in x264 as PyAV 18.1 ships it changes from one call to the next; short gaps between
+        # key frames, so that reading from the middle is cheap.
         stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "g": "12"}
+        stream.options |= {"x264-params": "mbtree=0"}
         for clean in render(scene, take, job.label, plan.width, plan.height):
             noise = grain.standard_normal(clean.shape, np.float32) * np.float32(take.noise)
             pixels = np.clip(clean + noise, 0, 255).astype(np.uint8)

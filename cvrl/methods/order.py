@@ -66,7 +66,7 @@ class Order(Task):
         logits_BK = self._logits(h_BVD)
         order_B = batch.order_BV[:, 0]
         labelled_B = order_B >= 0
-        logits_NK, order_N = logits_BK[labelled_B].float(), order_B[labelled_B]
+        logits_NK, order_N = logits_BK[labelled_B], order_B[labelled_B]
         return {
             "loss": dist.global_mean(F.cross_entropy(logits_NK, order_N, reduction="none")),
             "pretext_top1": top1(logits_NK, order_N),
