@@ -49,6 +49,7 @@ class Joint(Views):
         self.parts = dict(parts)
         self.clips = sum(part.clips for part in parts.values())
         self.arranges = any(part.arranges for part in parts.values())
+        self.trims = any(part.trims for part in parts.values())
         if any(part.augmented_alike for part in parts.values()):
             runs = [part.augmented_alike or (1,) * part.clips for part in parts.values()]
             self.augmented_alike = tuple(chain.from_iterable(runs))

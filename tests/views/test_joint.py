@@ -55,3 +55,8 @@ def test_parts_of_two_sizes_are_refused():
 def test_no_parts_are_refused():
     with pytest.raises(UserError, match=r"views\.parts"):
         joint()
+
+
+def test_bars_are_cut_off_where_a_part_asks_for_it():
+    assert joint(pair=TemporalPair(SPEC), turn=Rotated(SPEC)).trims
+    assert not joint(pair=TemporalPair(SPEC)).trims
