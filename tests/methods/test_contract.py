@@ -86,6 +86,27 @@ def test_saved_and_loaded_the_next_loss_is_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_a_resumed_run_goes_on_bit_for_bit(name):
+    def steps(task, first, last):
+        optimizer = torch.optim.SGD(task.param_groups(0.0), lr=0.05)
+        for step in range(first, last):
+            torch.manual_seed(step)  # dropout, as the loop seeds it
+            loss = task(make_batch(name, seed=step))["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            task.after_step(step)
+
+    straight, stopped, resumed = (build(name) for _ in range(3))
+    steps(straight, 0, 4)
+    steps(stopped, 0, 2)
+    resumed.load_state_dict(stopped.state_dict())
+    steps(resumed, 2, 4)
+    for key, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_bf16_and_an_uneven_batch_work(name):
     task = build(name)
     with torch.autocast("cpu", torch.bfloat16):

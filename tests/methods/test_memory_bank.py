@@ -203,26 +203,6 @@ class TestBank:
         torch.testing.assert_close(task.bank.entry_ND[3], expected, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("loss", ["info_nce", "nce"])
-def test_a_resumed_run_goes_on_bit_for_bit(loss):
-    def steps(task, first, last):
-        optimizer = torch.optim.SGD(task.param_groups(0.0), lr=0.05)
-        for step in range(first, last):
-            value = task(make_batch(seed=step))["loss"]
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            task.after_step(step)
-
-    straight, stopped, resumed = (build(loss=loss, negatives_drawn=6) for _ in range(3))
-    steps(straight, 0, 4)
-    steps(stopped, 0, 2)
-    resumed.load_state_dict(stopped.state_dict())
-    steps(resumed, 2, 4)
-    for name, value in straight.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-
-
 def test_top1_is_reported_for_each_branch():
     losses = build()(make_batch(V=3))
     for v in range(3):
