@@ -18,16 +18,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cvrl.data.video import open_video as open_video
+    from cvrl.pretrained import load_classifier as load_classifier
     from cvrl.pretrained import load_encoder as load_encoder
     from cvrl.utils.errors import CorruptVideoError as CorruptVideoError
     from cvrl.utils.errors import UserError as UserError
 
 __version__ = "0.1.0"
-__all__ = ["CorruptVideoError", "UserError", "__version__", "load_encoder", "open_video"]
+__all__ = [
+    "CorruptVideoError",
+    "UserError",
+    "__version__",
+    "load_classifier",
+    "load_encoder",
+    "open_video",
+]
 
 _HOMES = {
     "CorruptVideoError": "cvrl.utils.errors",
     "UserError": "cvrl.utils.errors",
+    "load_classifier": "cvrl.pretrained",
     "load_encoder": "cvrl.pretrained",
     "open_video": "cvrl.data.video",
 }

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
@@ -25,8 +25,9 @@ def save_model(
     size: int,
     normalise: bool = False,
     projector: nn.Module | None = None,
+    class_head: heads.ClassHead | None = None,
 ) -> None:
-    """Write an encoder, and its projection head where there is one, as safetensors.
+    """Write an encoder, and the heads it has, as safetensors.
 
     Args:
         path: the file.
@@ -35,6 +36,7 @@ def save_model(
         size: their height and width in pixels.
         normalise: whether its input is shifted and scaled after [0, 1].
         projector: a head made by :func:`cvrl.models.heads.mlp`.
+        class_head: the classifier on its feature.
     """
     kept = {k: v for k, v in encoder.state_dict().items() if not k.startswith("projector.")}
     facts: dict[str, Any] = {
@@ -43,10 +45,12 @@ def save_model(
         "size": size,
         "normalise": normalise,
         "projector": None if projector is None else heads.describe(projector),
+        "class_head": None if class_head is None else class_head.spec,
     }
     tensors = {f"encoder.{key}": value for key, value in kept.items()}
-    if projector is not None:
-        tensors |= {f"projector.{key}": value for key, value in projector.state_dict().items()}
+    for name, head in (("projector", projector), ("class_head", class_head)):
+        if head is not None:
+            tensors |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
     save_weights(path, tensors, {"cvrl": facts})
 
 
@@ -75,13 +79,78 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
         >>> encoder.clip.frames, encoder.size
         (8, 64)
     """
+    tensors, facts = _read(path)
+    return _encoder(tensors, facts)
+
+
+class Classifier(nn.Module):
+    """A trained encoder with its classifier: probabilities of named classes.
+
+    Made by :func:`load_classifier`.
+
+    Attributes:
+        encoder: as :func:`load_encoder` gives it, with ``preprocess``, ``clip`` and ``size``.
+        head: the classifier on its feature, with ``class_names`` and ``multi_label``.
+    """
+
+    def __init__(self, encoder: Encoder, head: heads.ClassHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    @property
+    def class_names(self) -> list[str]:
+        """K names, in the order of the probabilities."""
+        return self.head.class_names
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Probabilities (B, K) of preprocessed clips; rows sum to 1, but for multi-label heads."""
+        return self.head.probabilities(self.encoder(clips_BCTHW))
+
+
+def load_classifier(path: str | PathLike[str]) -> Classifier:
+    """Load an encoder that was trained with labels, together with its classifier.
+
+    Args:
+        path: a run folder or a ``model.safetensors``.
+
+    Returns:
+        The classifier in evaluation mode: ``classifier(clips_BCTHW) -> (B, K)`` probabilities.
+
+    Raises:
+        UserError: as :func:`load_encoder`, or the model has no classifier.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> encoder = build_encoder("r3d_small")
+        >>> head = heads.ClassHead(encoder.dim, ["run", "jump"])
+        >>> save_model(file, encoder, clip=ClipSpec(8, 4), size=64, class_head=head)
+        >>> load_classifier(file).class_names
+        ['run', 'jump']
+    """
+    tensors, facts = _read(path)
+    if facts.get("class_head") is None:
+        reason = "was trained without labels and holds no classifier"
+        remedy = "fine-tune it: tools/train_net.py --config configs/finetune/small.yaml"
+        raise UserError(path, reason, f"{remedy} encoder.weights={path}")
+    head = heads.ClassHead(**facts["class_head"])
+    head.load_state_dict(_under("class_head.", tensors))
+    return Classifier(_encoder(tensors, facts), head).eval()
+
+
+def _read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a model that cvrl wrote."""
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.exists():
         raise UserError(path, f"holds no {MODEL_FILE}", "give a run folder, or train one first")
     tensors, metadata = load_weights(file)
     if "cvrl" not in metadata:
         raise UserError(file, "is not a model that cvrl wrote", "give the run folder of a cvrl run")
-    facts = metadata["cvrl"]
+    return tensors, metadata["cvrl"]
+
+
+def _encoder(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Encoder:
     encoder = build_encoder(**facts["encoder"])
     encoder.load_state_dict(_under("encoder.", tensors))
     if facts["projector"] is not None:

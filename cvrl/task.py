@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cvrl.data.dataset import Batch
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 
 
 class Task(nn.Module):
@@ -34,6 +35,12 @@ class Task(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.projector = None
+
+    @property
+    def class_head(self) -> ClassHead | None:
+        """The classifier of the data's classes, kept with the encoder; None where there is none."""
+        classifier = getattr(self, "classifier", None)
+        return classifier if isinstance(classifier, ClassHead) else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch: ``loss`` is what is minimised, other scalars are logged.

@@ -325,7 +325,7 @@ def test_a_config_says_what_to_expect_of_it(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(set(CONFIGS) - set(STUDIES)), ids=name_of)
 def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
     config = load_config(path, ["data.train=videos"])
-    facts = {"classes": 4, "class_names": ["a"], "videos": 8}
+    facts = {"class_names": ["a"], "videos": 8}
     facts |= {"steps_per_epoch": 1, "total_steps": 10}
     with torch.device("meta"):  # the paper's networks without their weights
         encoder = build_encoder(config.encoder.name, **config.encoder.keywords)

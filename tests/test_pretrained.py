@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cvrl import load_encoder
+from cvrl import load_classifier, load_encoder
 from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
@@ -63,6 +63,30 @@ def test_a_loaded_encoder_can_be_saved_again(encoder, tmp_path):
     again = load_encoder(saved(first, tmp_path / "again", projector=first.projector))
     clips = torch.rand(1, 3, 8, 40, 40)
     assert torch.equal(again.projector(again(clips)), first.projector(first(clips)))
+
+
+@pytest.mark.parametrize("unit_length", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_classifier_comes_along(encoder, tmp_path, multi_label, unit_length):
+    how = {"multi_label": multi_label, "unit_length": unit_length, "dropout": 0.5}
+    head = heads.ClassHead(encoder.dim, ["run", "jump", "sit"], **how)
+    classifier = load_classifier(saved(encoder, tmp_path, class_head=head))
+    clips = torch.rand(2, 3, 8, 40, 40)
+    h_BD = encoder(clips)
+    if unit_length:
+        h_BD = h_BD / h_BD.norm(dim=1, keepdim=True)
+    logits = h_BD @ head.weight.T + head.bias
+    expected = (
+        1 / (1 + (-logits).exp()) if multi_label else logits.exp() / logits.exp().sum(1)[:, None]
+    )
+    torch.testing.assert_close(classifier(clips), expected)
+    assert classifier.class_names == ["run", "jump", "sit"]
+    assert (classifier.encoder.size, classifier.head.spec) == (40, head.spec)
+
+
+def test_an_encoder_without_classifier_is_no_classifier(encoder, tmp_path):
+    with pytest.raises(UserError, match="trained without labels"):
+        load_classifier(saved(encoder, tmp_path))
 
 
 def test_missing_and_foreign_files_are_refused(encoder, tmp_path):

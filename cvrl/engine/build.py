@@ -138,7 +138,6 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
         UserError: the method cannot compare these views, or lacks labels it needs.
     """
     facts = {
-        "classes": len(data.train.class_names),
         "class_names": data.train.class_names,
         "videos": len(data.train),
         "steps_per_epoch": schedule.steps_per_epoch,

@@ -248,6 +248,7 @@ class Trainer:
                 size=self.config.clip.size,
                 normalise=self.recipe.normalised,
                 projector=self.task.projector,
+                class_head=self.task.class_head,
             )
         dist.barrier()
 

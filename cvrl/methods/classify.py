@@ -10,6 +10,7 @@ Deviations from common recipes: none; cross entropy, optionally smoothed (Szeged
 Shapes: B videos on this rank, V views, N labelled clips of B V, K classes.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 from cvrl.task import Task
 from cvrl.utils import dist
 from cvrl.utils.errors import UserError
@@ -30,7 +32,7 @@ class Classify(Task):
 
     Args:
         encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim).
-        classes: filled in from the data.
+        class_names: filled in from the data.
         order_classes: filled in from the views.
         target: ``labels`` of the videos, or the ``arrangement`` of the clips. Clips that carry no
             arrangement, such as the unshuffled one of a pair, are not looked at.
@@ -43,8 +45,9 @@ class Classify(Task):
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
-        >>> Classify(build_encoder("r3d_small"), classes=4, order_classes=0).classifier.out_features
-        4
+        >>> encoder = build_encoder("r3d_small")
+        >>> Classify(encoder, class_names=["a", "b"], order_classes=0).class_head.class_names
+        ['a', 'b']
     """
 
     accepts = frozenset({"clips", "labelled"})
@@ -53,7 +56,7 @@ class Classify(Task):
         self,
         encoder: Encoder,
         *,
-        classes: int,
+        class_names: Sequence[str],
         order_classes: int,
         target: Target = "labels",
         dropout: float = 0.5,
@@ -72,15 +75,18 @@ class Classify(Task):
             )
         self.needs_labels = target == "labels"
         self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.dim, classes if self.needs_labels else order_classes)
+        self.classifier = (
+            ClassHead(encoder.dim, class_names, dropout=dropout)
+            if self.needs_labels
+            else nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.dim, order_classes))
+        )
         self.label_smoothing = label_smoothing
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy and top-1; see :meth:`cvrl.task.Task.forward`."""
         clips_NCTHW, label_N = self._labelled(batch)
         h_ND = self.encoder(clips_NCTHW)
-        logits_NK = self.classifier(self.dropout(h_ND))
+        logits_NK = self.classifier(h_ND)
         loss_N = F.cross_entropy(
             logits_NK, label_N, reduction="none", label_smoothing=self.label_smoothing
         )

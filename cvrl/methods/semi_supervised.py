@@ -12,12 +12,15 @@ copy; batches hold labelled and unlabelled videos as they come.
 Shapes: B videos on this rank, V views, K classes, X labelled and Z unlabelled videos of B.
 """
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 from cvrl.task import Task
 from cvrl.utils import dist
 
@@ -27,14 +30,14 @@ class SemiSupervised(Task):
 
     Args:
         encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim).
-        classes: K; filled in from the data.
+        class_names: of the K classes; filled in from the data.
         unlabelled_weight: lambda, >= 0.
         confidence: probability that a guess needs, in [0, 1).
         dropout: probability of dropping a feature, in [0, 1).
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
-        >>> SemiSupervised(build_encoder("r3d_small"), classes=4).confidence
+        >>> SemiSupervised(build_encoder("r3d_small"), class_names=["a"]).confidence
         0.95
     """
 
@@ -45,7 +48,7 @@ class SemiSupervised(Task):
         self,
         encoder: Encoder,
         *,
-        classes: int,
+        class_names: Sequence[str],
         unlabelled_weight: float = 1.0,
         confidence: float = 0.95,
         dropout: float = 0.0,
@@ -54,14 +57,13 @@ class SemiSupervised(Task):
         self.encoder = encoder
         self.unlabelled_weight = unlabelled_weight
         self.confidence = confidence
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.dim, classes)
+        self.classifier = ClassHead(encoder.dim, class_names, dropout=dropout)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Both losses and their sum, top-1 on the labelled clips, and the share of sure guesses."""
         B, V = batch.clips_BVCTHW.shape[:2]
         h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
-        logits_BVK = self.classifier(self.dropout(h_ND)).view(B, V, -1)
+        logits_BVK = self.classifier(h_ND).view(B, V, -1)
         has_label_B = batch.labels_B >= 0
         supervised_B = cross_entropy(logits_BVK, batch.labels_B.clamp(min=0))
         guess_B, sure_B = self._guess(logits_BVK[:, 0])

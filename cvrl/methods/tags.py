@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 from cvrl.task import Task
 from cvrl.utils import dist
 from cvrl.utils.errors import UserError
@@ -125,15 +126,14 @@ class Tags(Task):
             raise UserError("data.train", "has no tags", "give labels such as sea+surf")
         self.encoder = encoder
         self.loss = LOSSES[loss]
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.dim, len(self.tags))
+        self.classifier = ClassHead(encoder.dim, self.tags, dropout=dropout, multi_label=True)
         self.register_buffer("has_KH", has_KH)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, and how often the best tag is one of the video's."""
         V = batch.clips_BVCTHW.shape[1]
         h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
-        logits_NH = self.classifier(self.dropout(h_ND))
+        logits_NH = self.classifier(h_ND)
         logits_NH = logits_NH.float() if logits_NH.dtype == torch.bfloat16 else logits_NH
         has_NH = self.has_KH[batch.labels_B].repeat_interleave(V, dim=0)
         best_N = logits_NH.detach().argmax(dim=1, keepdim=True)

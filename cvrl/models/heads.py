@@ -1,11 +1,13 @@
-"""Projection heads: what stands between the encoder's feature and the loss.
+"""Heads: what stands between the encoder's feature and the loss.
 
-Shapes: B rows, D dimensions.
+Shapes: B rows, D dimensions, K classes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvrl.utils.errors import UserError
 
@@ -64,6 +66,62 @@ def mlp(
     head.spec = {"dim_in": dim_in, "hidden": hidden, "hidden_layers": hidden_layers}
     head.spec |= {"dim_out": dim_out, "batch_norm": batch_norm, "bn_momentum": bn_momentum}
     return head
+
+
+class ClassHead(nn.Linear):
+    """From a feature to the logits of K classes; it knows the names of its classes.
+
+    Args:
+        dim: D, of the feature.
+        class_names: K names, in the order of the logits.
+        dropout: probability of dropping a feature while training, in [0, 1).
+        unit_length: whether the feature is first scaled to length 1, as in CVRL's linear
+            evaluation (arXiv 2008.03800).
+        multi_label: whether a video may have several classes: then each logit stands for itself,
+            and its probability is a sigmoid instead of a softmax.
+
+    Example:
+        >>> import torch
+        >>> ClassHead(8, ["run", "jump"]).eval().probabilities(torch.rand(3, 8)).sum().item()
+        3.0
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        class_names: Sequence[str],
+        *,
+        dropout: float = 0.0,
+        unit_length: bool = False,
+        multi_label: bool = False,
+    ) -> None:
+        super().__init__(dim, len(class_names))
+        self.class_names = list(class_names)
+        self.dropout = dropout
+        self.unit_length = unit_length
+        self.multi_label = multi_label
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """JSON-able keywords; ``ClassHead(**head.spec)`` makes the same architecture."""
+        return {
+            "dim": self.in_features,
+            "class_names": self.class_names,
+            "dropout": self.dropout,
+            "unit_length": self.unit_length,
+            "multi_label": self.multi_label,
+        }
+
+    def forward(self, h_BD: Tensor) -> Tensor:
+        """Logits (B, K) of features (B, D)."""
+        if self.unit_length:
+            h_BD = F.normalize(h_BD, dim=1)
+        return super().forward(F.dropout(h_BD, self.dropout, self.training))
+
+    def probabilities(self, h_BD: Tensor) -> Tensor:
+        """Probabilities (B, K) of features (B, D), in float32."""
+        logits_BK: Tensor = self(h_BD).float()
+        return logits_BK.sigmoid() if self.multi_label else logits_BK.softmax(dim=1)
 
 
 def describe(head: nn.Module) -> dict[str, Any]:

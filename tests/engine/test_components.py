@@ -9,7 +9,6 @@ from cvrl.utils.errors import UserError
 
 SPEC = ClipSpec(frames=8, stride=2)
 FACTS = {
-    "classes": 4,
     "class_names": ["a"],
     "videos": 9,
     "steps_per_epoch": 3,
@@ -45,7 +44,7 @@ def test_a_method_gets_the_facts_it_asks_for(encoder):
     order = method(encoder, "order", build_views("ordered_clips", {"clips": 4}, SPEC))
     assert order.classifier.out_features == 24 and len(order.pairs) == 6
     labels = method(encoder, "classify", build_views("temporal_pair", {}, SPEC))
-    assert labels.classifier.out_features == 4
+    assert labels.classifier.class_names == FACTS["class_names"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ PACKAGE = Path(inspect.getfile(cvrl)).parent
 VIEWS = sorted(file.stem for file in (PACKAGE / "views").glob("[a-z]*.py"))
 METHODS = sorted(file.stem for file in (PACKAGE / "methods").glob("[a-z]*.py"))
 FACTS = {
-    "classes": 3,
     "class_names": ["a", "a+b", "c"],
     "videos": 8,
     "steps_per_epoch": 0,

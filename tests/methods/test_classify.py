@@ -13,7 +13,7 @@ from cvrl.utils.errors import UserError
 
 
 def reference_loss(task, clips, labels, smoothing=0.0):
-    total, classes = 0.0, task.classifier.out_features
+    total, classes = 0.0, len(task.classifier(task.encoder(clips[0][None]))[0])
     for clip, label in zip(clips, labels, strict=True):
         logits = task.classifier(task.encoder(clip[None]))[0].tolist()
         log_z = math.log(sum(math.exp(value) for value in logits))
@@ -71,5 +71,5 @@ def test_a_video_without_a_label_is_an_error():
 def test_a_target_that_is_not_there_is_refused(target, remedy):
     encoder = build_encoder("r3d_small", width=4)
     with pytest.raises(UserError, match=r"method\.target") as caught:
-        Classify(encoder, classes=3, order_classes=0, target=target)
+        Classify(encoder, class_names=["a"], order_classes=0, target=target)
     assert remedy in str(caught.value)

@@ -14,7 +14,9 @@ from cvrl.models.backbones import build_encoder
 def task_with(confidence, weight=1.0):
     torch.manual_seed(0)
     encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
-    task = SemiSupervised(encoder, classes=3, confidence=confidence, unlabelled_weight=weight)
+    task = SemiSupervised(
+        encoder, class_names=["a", "b", "c"], confidence=confidence, unlabelled_weight=weight
+    )
     with torch.no_grad():
         task.classifier.weight.mul_(200)  # so that some guesses are sure
     return task.double().eval()
