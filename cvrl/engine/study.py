@@ -19,7 +19,6 @@ was cut goes on from its checkpoint.
 
 import json
 import multiprocessing
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import Any
 from cvrl.config import Config, load_config
 from cvrl.engine import build
 from cvrl.engine.pretext import PRETEXT_FILE, has_own_task, score_pretext, write_pretext
+from cvrl.engine.study_table import tabulate, tabulate_pretext
 from cvrl.engine.trainer import train
 from cvrl.evaluation.card import read_result
 from cvrl.evaluation.protocol import Options, Protocol, evaluate
@@ -154,81 +154,6 @@ def run_study(
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(table)
     return table
-
-
-def tabulate(
-    records: Sequence[Mapping[str, Any]], arms: Sequence[str], protocols: Sequence[str]
-) -> str:
-    """A Markdown table of top-1 in percent: mean over the seeds, and the lowest to the highest.
-
-    The untrained row is over all arms' networks of the same architecture and seeds.
-
-    Example:
-        >>> records = [
-        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "trained", "top1": 0.5},
-        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "untrained", "top1": 0.25},
-        ...     {"arm": "a", "seed": 0, "protocol": "knn", "row": "chance", "top1": 0.25},
-        ... ]
-        >>> print(tabulate(records, ["a"], ["knn"]))
-        | | knn top-1 % |
-        |---|---|
-        | a | 50.0 (50.0 to 50.0) |
-        | untrained | 25.0 (25.0 to 25.0) |
-        | chance | 25.0 |
-        <BLANKLINE>
-    """
-    lines = ["| | " + " | ".join(f"{protocol} top-1 %" for protocol in protocols) + " |"]
-    lines.append("|---" * (len(protocols) + 1) + "|")
-    named = [(arm, arm, "trained") for arm in arms]
-    for title, arm, row in [
-        *named,
-        ("untrained", arms[0], "untrained"),
-        ("chance", arms[0], "chance"),
-    ]:
-        cells = []
-        for protocol in protocols:
-            top1 = [
-                100 * record["top1"]
-                for record in records
-                if (record["arm"], record["protocol"], record["row"]) == (arm, protocol, row)
-            ]
-            spread = f" ({min(top1):.1f} to {max(top1):.1f})" if row != "chance" else ""
-            cells.append(f"{statistics.mean(top1):.1f}{spread}")
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def tabulate_pretext(records: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> str:
-    """A Markdown table of how well each method solves its own task, in percent.
-
-    Example:
-        >>> rows = (("trained", 0.5), ("untrained", 0.2), ("chance", 0.25))
-        >>> records = [{"arm": "a", "row": row, "score": "top1", "share": x} for row, x in rows]
-        >>> print(tabulate_pretext(records, ["a", "b"]))
-        | its own task | top-1 % | untrained | chance |
-        |---|---|---|---|
-        | a | 50.0 (50.0 to 50.0) | 20.0 | 25.0 |
-        <BLANKLINE>
-    """
-    scores = sorted({record["score"] for record in records})
-    names = [s for s in scores if s.endswith("top1")] + [s for s in scores if s.endswith("copy")]
-    lines = ["| its own task | top-1 % | untrained | chance |", "|---" * 4 + "|"]
-    for arm in arms:
-        for score in names:
-            of_row = {
-                row: [
-                    100 * record["share"]
-                    for record in records
-                    if (record["arm"], record["row"], record["score"]) == (arm, row, score)
-                ]
-                for row in ("trained", "untrained", "chance")
-            }
-            if trained := of_row["trained"]:
-                title = arm if score == "top1" else f"{arm}, {score}"
-                spread = f"({min(trained):.1f} to {max(trained):.1f})"
-                means = [f"{statistics.mean(v):.1f}" if v else "" for v in of_row.values()]
-                lines.append(f"| {title} | {means[0]} {spread} | {means[1]} | {means[2]} |")
-    return "\n".join(lines) + "\n"
 
 
 def _run(config: Config, study: Study) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -206,6 +207,19 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"untrained: {card.untrained}",
     ]
     return lines + [f"note: {note}" for note in card.notes]
+
+
+def main_score(scores: Mapping[str, Any]) -> str | None:
+    """The name of the score that a protocol is judged by: the first known one that is defined.
+
+    Args:
+        scores: shares by name; other entries are passed over.
+
+    Example:
+        >>> main_score({"seed": 0, "top5": None, "r1": 0.4, "r5": 0.7})
+        'r1'
+    """
+    return next((n for n in scores if n in SCORE_TITLES and scores[n] is not None), None)
 
 
 def example_card() -> ProtocolCard:

@@ -9,11 +9,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cvrl.evaluation.card import SCORE_TITLES, main_score
 from cvrl.report.plots import ACCENT, STYLE
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
-TITLES = {"knn": "kNN top-1 %", "linear": "linear top-1 %", "order_probe": "order probe top-1 %"}
 GREY = "#8a94a0"
 
 
@@ -21,8 +21,8 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
     """Draw what :func:`cvrl.engine.study.run_study` wrote to ``results.json``.
 
     Args:
-        records: dictionaries with arm, seed, protocol, row and top1 in [0, 1]; those without a
-            top1 are left out.
+        records: dictionaries with arm, seed, protocol, row and scores in [0, 1]; the first score of
+            each protocol is drawn, and records without one are left out.
         path: a PNG.
 
     Raises:
@@ -34,7 +34,11 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
         >>> rest = [{**one, "row": row, "top1": 0.25} for row in ("untrained", "chance")]
         >>> plot_study([one, *rest], tempfile.mkdtemp() + "/study.png")
     """
-    drawn = [record for record in records if record.get("top1") is not None]
+    drawn = [
+        {**record, "score": name, "share": record[name]}
+        for record in records
+        if (name := main_score(record)) is not None
+    ]
     if not drawn:
         raise UserError(path, "has no results to draw", "run the study first")
     protocols = list(dict.fromkeys(record["protocol"] for record in drawn))
@@ -44,8 +48,10 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
         for axes, protocol in zip(panels, protocols, strict=True):
-            _panel(axes, [r for r in drawn if r["protocol"] == protocol], arms)
-            axes.set_title(TITLES.get(protocol, protocol), fontsize=9)
+            of_protocol = [r for r in drawn if r["protocol"] == protocol]
+            _panel(axes, of_protocol, arms)
+            title = f"{protocol.replace('_', ' ')} {SCORE_TITLES[of_protocol[0]['score']]}"
+            axes.set_title(title, fontsize=9)
         panels[0].set_yticks(range(len(arms)), arms)
         panels[0].invert_yaxis()
         panels[-1].legend(fontsize=7, frameon=False, loc="lower right")
@@ -56,12 +62,12 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
 def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> None:
     """One protocol: every seed's score as a dot, their mean as a bar's end."""
     for place, arm in enumerate(arms):
-        scores = [100 * r["top1"] for r in records if (r["arm"], r["row"]) == (arm, "trained")]
+        scores = [100 * r["share"] for r in records if (r["arm"], r["row"]) == (arm, "trained")]
         if scores:
             axes.barh(place, statistics.mean(scores), height=0.6, color=ACCENT, alpha=0.35)
             axes.plot(scores, [place] * len(scores), "o", markersize=4, color=ACCENT)
     for row, style in (("untrained", "--"), ("chance", ":")):
-        scores = [100 * r["top1"] for r in records if r["row"] == row]
+        scores = [100 * r["share"] for r in records if r["row"] == row]
         if scores:
             axes.axvline(statistics.mean(scores), color=GREY, linestyle=style, label=row)
     axes.set_xlim(left=0)

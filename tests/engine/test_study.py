@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from cvrl.engine.study import load_study, run_study, tabulate
+from cvrl.engine.study import load_study, run_study
+from cvrl.engine.study_table import tabulate
 from cvrl.utils.errors import UserError
 
 CONFIG = {
@@ -79,6 +80,23 @@ def test_a_study_that_makes_no_sense_is_refused(study_file, change, words):
 def test_a_missing_study_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_study(tmp_path / "none.yaml")
+
+
+def test_alignment_has_rows_behind_the_head_and_fixed_answers():
+    errors = {"trained": 0.2, "projected": 0.1, "untrained": 0.3, "chance": 0.33, "middle": 0.25}
+    records = [
+        {"arm": "a", "seed": 0, "protocol": "alignment", "row": row, "alignment_error": error}
+        for row, error in errors.items()
+    ]
+    assert tabulate(records, ["a"], ["alignment"]).splitlines() == [
+        "| | alignment alignment error % |",
+        "|---|---|",
+        "| a | 20.0 (20.0 to 20.0) |",
+        "| a, behind its head | 10.0 (10.0 to 10.0) |",
+        "| untrained | 30.0 (30.0 to 30.0) |",
+        "| chance | 33.0 |",
+        "| middle | 25.0 |",
+    ]
 
 
 def test_the_table_holds_means_and_extremes():

@@ -34,7 +34,7 @@ def test_every_run_is_a_dot_at_its_score(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", watched)
     plot_study(list(records()), tmp_path / "study.png")
     knn, linear = drawn[0].axes
-    assert (knn.get_title(), linear.get_title()) == ("kNN top-1 %", "linear top-1 %")
+    assert (knn.get_title(), linear.get_title()) == ("knn top-1 %", "linear top-1 %")
     dots = [line for line in knn.lines if line.get_marker() == "o"]
     assert [list(dot.get_xdata()) for dot in dots] == [[50.0, 51.0, 52.0]] * 2
     lines = {line.get_label(): line.get_xdata()[0] for line in knn.lines if line not in dots}
