@@ -34,6 +34,7 @@ SIGMAS = 3.0  # above chance by more is reported
 L2 = 1e-2  # on standardised features: enough to keep a few hundred of them in check
 STRIPS = (32, 16)  # a border strip is one pixel wide, or the side over one of these; wider is scene
 TINY = 1e-8
+DIM = 1e-3  # a difference in brightness that nothing can be told from
 
 
 def colour(clips_RVCTHW: Tensor) -> Tensor:
@@ -148,11 +149,11 @@ def gop_position(frames_VT: Ints, keys_K: Ints | None) -> Tensor:
 
 
 def seams(clips_RVCTHW: Tensor, pieces: Sequence[Box] = ()) -> Tensor:
-    """Mean absolute difference at every seam there could be, in both directions.
+    """How well things would fit at every seam there could be.
 
-    Of clips shown together: between the last frame of one and the first frame of another. Of the
-    pieces of a clip: between the face of one piece and the opposite face of another, along each
-    axis in which the pieces lie beside each other.
+    Of clips shown together: the mean absolute difference between the last frame of one and the
+    first frame of another, in both directions. Of the pieces of a clip: which way round two of them
+    fit better, see :func:`_fits`.
 
     Args:
         clips_RVCTHW: the clips.
@@ -172,16 +173,39 @@ def seams(clips_RVCTHW: Tensor, pieces: Sequence[Box] = ()) -> Tensor:
     ]
     tiles = [clips_RVCTHW[(..., *piece)] for piece in pieces]
     for axis in range(3):
-        if len({piece[axis].start for piece in pieces}) < 2:
-            continue
-        far_RVPF, near_RVPF = (
-            torch.stack([tile.select(axis - 3, edge).flatten(2) for tile in tiles], dim=2)
-            for edge in (-1, 0)
-        )
-        apart_RVPP = torch.cdist(far_RVPF, near_RVPF, p=1) / far_RVPF.shape[-1]
-        off = ~torch.eye(len(tiles), dtype=torch.bool)
-        found.extend(apart_RVPP[..., off].flatten(1).T)
+        if len({piece[axis].start for piece in pieces}) > 1:
+            found.extend(_fits(tiles, axis))
     return torch.stack(found, dim=1) if found else clips_RVCTHW.new_empty(len(clips_RVCTHW), 0)
+
+
+def _fits(tiles: Sequence[Tensor], axis: int) -> Tensor:
+    """Of each two tiles, along an axis of T, H, W: do they fit better as they are or swapped?
+
+    Lines: how much nearer two faces are than when one of them is turned round, as the logarithm of
+    the ratio of their mean absolute differences; how flat or busy the tiles are cancels in it.
+    Light: the logarithm of how different the faces' mean values are. Both are taken for the one
+    tile before the other and, subtracted, for the other before the one. So what the tiles show, as
+    that both are of the ground, cancels too, which a task may use; that one runs on in the other
+    remains. (The plain differences of faces tell the permutation of real tiles almost as well when
+    they are taken between faces that never met.)
+
+    Returns:
+        (V P (P - 1), R), half of it lines, half light.
+    """
+    far_RVPCab, near_RVPCab = (
+        torch.stack([tile.select(axis - 3, edge) for tile in tiles], dim=2) for edge in (-1, 0)
+    )
+    turned_RVPCab = near_RVPCab.flip((-2, -1) if axis == 0 else (-1,))
+    apart_RVPP, apart_turned_RVPP = (
+        torch.cdist(far_RVPCab.flatten(3), near.flatten(3), p=1)
+        for near in (near_RVPCab, turned_RVPCab)
+    )
+    far_RVPC, near_RVPC = (face.mean(dim=(-2, -1)) for face in (far_RVPCab, near_RVPCab))
+    lines_RVPP = ((apart_RVPP + TINY) / (apart_turned_RVPP + TINY)).log()
+    light_RVPP = (torch.cdist(far_RVPC, near_RVPC, p=1) + DIM).log()
+    first, second = torch.triu_indices(len(tiles), len(tiles), offset=1)
+    swapped = (fit - fit.mT for fit in (lines_RVPP, light_RVPP))
+    return torch.cat([fit[..., first, second].flatten(1).T for fit in swapped])
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ arXiv 1912.01991): the reshuffled picture is a positive of the picture. In space
 al., "Self-Supervised Video Representation Learning with Space-Time Cubic Puzzles" (arXiv
 1811.09795).
 
-Against shortcuts: a tile is smaller than its cell and cut from anywhere in it, so that no line runs
-on across a seam; tiles are brought to one mean and spread, so that light and colour do not; tiles
-of later cells in time come after a gap of drawn length.
+Against shortcuts: a tile is smaller than its cell and cut from somewhere in it, never up to its
+sides, so that no line runs on across a seam; light and colour that change evenly across a tile are
+taken out of it, and tiles are brought to one mean and spread, so that these do not run on either;
+tiles of later cells in time come after a gap of drawn length.
 
 Deviation: the tiles go through the network together, put back into one clip with gaps of the mean
 colour between them, where the papers send each by itself; so any encoder and any method take them.
@@ -85,7 +86,7 @@ class JigsawPair(Views):
         seed: of the set of permutations; its hash is ``permutation_hash``.
         gap: a tile is smaller than its cell by this share, in [0, 0.5].
         time_gap: ticks between cells in time, at most; drawn for every visit.
-        equalise: bring every tile to the clip's mean and spread.
+        equalise: level the light in every tile, and bring it to the clip's mean and spread.
 
     Raises:
         UserError: a grid that cannot be, or more permutations than there are.
@@ -182,21 +183,33 @@ class JigsawPair(Views):
         return slice(cell.start + rest // 2, cell.start + rest // 2 + tile)
 
     def _cut(self, cell: Box, rng: np.random.Generator) -> Box:
-        """A tile anywhere in its cell, whole in time."""
+        """A tile somewhere in its cell, a quarter of the gap from either side, whole in time."""
         cut = []
         for side in cell[1:]:
             tile, rest = self._tile(side)
-            first = side.start + int(rng.integers(rest + 1))
+            margin = rest // 4
+            first = side.start + margin + int(rng.integers(rest - 2 * margin + 1))
             cut.append(slice(first, first + tile))
         return (cell[0], cut[0], cut[1])
 
 
 def _equalised(part: Tensor, whole: Tensor) -> Tensor:
-    """A tile with the mean and spread, of each channel, of the whole clip."""
+    """A tile without even slopes, with the mean and spread, of each channel, of the whole clip."""
     dims = (1, 2, 3)
     mean, spread = whole.mean(dim=dims, keepdim=True), whole.std(dim=dims, keepdim=True)
-    own = part.std(dim=dims, keepdim=True).clamp(min=1e-3)
-    return (part - part.mean(dim=dims, keepdim=True)) / own * spread + mean
+    level = part - part.mean(dim=dims, keepdim=True)
+    for axis in (2, 3):
+        level = level - _slope(level, axis)
+    return level / level.std(dim=dims, keepdim=True).clamp(min=1e-3) * spread + mean
+
+
+def _slope(part: Tensor, axis: int) -> Tensor:
+    """The straight line along an axis that fits a tile of mean 0 best, for each channel."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = part.shape[axis]
+    ramp = torch.linspace(-1, 1, part.shape[axis], dtype=part.dtype, device=part.device).view(shape)
+    power = ramp.square().mean().clamp(min=1e-6)  # 0 for a tile one pixel wide
+    return (part * ramp).mean(dim=(1, 2, 3), keepdim=True) / power * ramp
 
 
 VIEWS = JigsawPair

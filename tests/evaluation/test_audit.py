@@ -162,14 +162,47 @@ def test_seam_finds_the_order_of_clips_that_run_on():
     assert probe(audit.seams(clips), label, GROUPS).reported
 
 
-def test_seams_are_the_mean_differences_of_faces():
+def fit(far, near, turned):
+    lines = ((far - near).abs().mean() / (far - turned).abs().mean()).log()
+    light = ((far.mean((-2, -1)) - near.mean((-2, -1))).abs().sum() + audit.DIM).log()
+    return torch.stack([lines, light])
+
+
+def test_seams_compare_the_fit_of_tiles_as_they_are_and_swapped():
     clip = torch.rand(1, 1, 3, 4, 8, 8, dtype=torch.float64)
     boxes = [(slice(0, 4), slice(0, 8), slice(0, 3)), (slice(0, 4), slice(0, 8), slice(4, 7))]
-    expected = [
-        (clip[..., 2] - clip[..., 4]).abs().mean(),
-        (clip[..., 6] - clip[..., 0]).abs().mean(),
-    ]
-    torch.testing.assert_close(audit.seams(clip, boxes)[0], torch.stack(expected))
+    as_it_is = fit(clip[..., 2], clip[..., 4], clip[..., 4].flip(-1))
+    swapped = fit(clip[..., 6], clip[..., 0], clip[..., 0].flip(-1))
+    torch.testing.assert_close(audit.seams(clip, boxes)[0], as_it_is - swapped)
+
+
+def test_a_face_in_time_is_turned_in_both_directions():
+    clip = torch.rand(1, 1, 3, 4, 8, 6, dtype=torch.float64)
+    boxes = [(slice(0, 2), slice(0, 8), slice(0, 6)), (slice(2, 4), slice(0, 8), slice(0, 6))]
+    first, end, start, last = (clip[:, :, :, t] for t in range(4))
+    as_it_is = fit(end, start, start.rot90(2, (-2, -1)))
+    swapped = fit(last, first, first.rot90(2, (-2, -1)))
+    torch.testing.assert_close(audit.seams(clip, boxes)[0], as_it_is - swapped)
+
+
+def test_what_both_tiles_show_is_no_seam():
+    clips, label = torch.rand(ROWS, 1, 3, 4, 16, 16), labels(2)
+    ground = torch.linspace(0, 3, 16)[:, None]
+    clips[label == 1] += ground  # in one class all tiles have it, in the other none
+    boxes = [(slice(0, 4), slice(0, 16), slice(0, 8)), (slice(0, 4), slice(0, 16), slice(8, 16))]
+    assert not probe(audit.seams(clips, boxes), label, GROUPS).reported
+
+
+def test_how_busy_a_tile_is_tells_no_seam():
+    clips, label = torch.rand(ROWS, 1, 3, 4, 16, 16), labels(2)
+    for row, first in enumerate(label.tolist()):
+        clips[row, ..., :8] *= 0.1 if first else 1.0  # the flat tile first, or the busy one
+        clips[row, ..., 8:] *= 1.0 if first else 0.1
+    boxes = [(slice(0, 4), slice(0, 16), slice(0, 8)), (slice(0, 4), slice(0, 16), slice(8, 16))]
+    centred = clips - clips.mean(dim=(-2, -1), keepdim=True)
+    for axis in (slice(0, 8), slice(8, 16)):
+        centred[..., axis] = centred[..., axis] - centred[..., axis].mean(dim=-2, keepdim=True)
+    assert not probe(audit.seams(centred, boxes), label, GROUPS).reported
 
 
 def test_seam_finds_tiles_that_fit_each_other():

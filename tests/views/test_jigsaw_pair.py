@@ -89,7 +89,7 @@ def test_between_tiles_there_is_a_gap_of_the_mean_colour():
     torch.testing.assert_close(border, mean[..., None].expand_as(border))
 
 
-def test_tiles_are_cut_from_anywhere_in_their_cell():
+def test_tiles_are_cut_from_somewhere_in_their_cell():
     views = JigsawPair(SPEC, grid=(1, 2, 2), permutations=2, gap=0.25, equalise=False)
     clip = torch.arange(32.0).expand(3, 8, 32, 32)  # a pixel is its column
     firsts = set()
@@ -97,7 +97,7 @@ def test_tiles_are_cut_from_anywhere_in_their_cell():
         clips, permutation = arrange(views, clip, seed)
         left_of_source = 16 * (int(permutation[0]) % 2)
         firsts.add(int(clips[1][0, 0, 8, 2].item()) - left_of_source)
-    assert firsts == {0, 1, 2, 3, 4}
+    assert firsts == {1, 2, 3}  # of a gap of 4, one to either side is kept
 
 
 def test_equalised_tiles_do_not_tell_their_place_by_light():
@@ -108,6 +108,27 @@ def test_equalised_tiles_do_not_tell_their_place_by_light():
     for tile in tiles:
         torch.testing.assert_close(tile.mean((1, 2, 3)), ramp.mean((1, 2, 3)), atol=1e-4, rtol=0)
         torch.testing.assert_close(tile.std((1, 2, 3)), ramp.std((1, 2, 3)), atol=1e-3, rtol=0)
+        left, right = tile[..., :8].mean(), tile[..., 8:].mean()
+        assert abs(left - right) < 0.05 * ramp.std()  # of the slope nothing is left
+
+
+def test_levelled_light_is_what_least_squares_leaves():
+    views = JigsawPair(SPEC, grid=(1, 1, 2), permutations=2, gap=0.0)
+    clip = torch.rand(3, 8, 32, 32, dtype=torch.float64)
+    clip = clip + torch.linspace(0, 3, 32, dtype=torch.float64)[:, None]
+    mixed, permutation = arrange(views, clip)
+    tile = clip[..., :16] if permutation[0] == 0 else clip[..., 16:]
+    for channel in range(3):
+        rows, columns = np.meshgrid(np.linspace(-1, 1, 32), np.linspace(-1, 1, 16), indexing="ij")
+        plane = np.stack([np.ones_like(rows), rows, columns], axis=-1).reshape(-1, 3)
+        design = np.tile(plane, (8, 1))
+        values = tile[channel].numpy().ravel()
+        rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        scale = clip[channel].std().item() / rest.std(ddof=1)
+        expected = rest * scale + clip[channel].mean().item()
+        np.testing.assert_allclose(
+            mixed[1][channel, :, :, :16].numpy().ravel(), expected, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("length", [1, 7, 15, 17, 400])
