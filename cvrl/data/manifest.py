@@ -296,7 +296,7 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     first = ("path", "label", "group", "split")
     ordered = {name: columns[name] for name in first} | columns
     with atomic_path(target) as temporary:
-        _write_csv(pa.table(ordered), temporary)
+        write_csv(pa.table(ordered), temporary)
 
 
 def _locate(
@@ -316,7 +316,7 @@ def _locate(
     return path.parent, pa.table({"path": [path.name]})
 
 
-def _write_csv(table: pa.Table, path: Path) -> None:
+def write_csv(table: pa.Table, path: Path) -> None:
     """Write CSV with quotes only where a value needs them, which pyarrow's writer cannot."""
     with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
