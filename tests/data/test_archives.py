@@ -15,7 +15,9 @@ from cvrl.data.archives import find_archives, kind_of, unpack
 from cvrl.utils.errors import UserError
 
 VIDEOS = {"run/a.avi": b"a" * 5000, "run/b.avi": b"", "jump/c d.avi": bytes(range(256)) * 40}
-RAR_TOOL = next((name for name in ("bsdtar", "unrar", "7zz", "7z", "unar") if shutil.which(name)), "")
+RAR_TOOL = next(
+    (name for name in ("bsdtar", "unrar", "7zz", "7z", "unar") if shutil.which(name)), ""
+)
 needs_rar = pytest.mark.skipif(not RAR_TOOL, reason="no program for .rar on this machine")
 
 
@@ -176,7 +178,7 @@ def test_a_file_cut_short(tmp_path, name, kept):
     writer = write_zip if name == "a.zip" else write_tar
     archive = writer(tmp_path / name, {"noise.avi": os.urandom(40_000)})
     archive.write_bytes(archive.read_bytes()[: int(kept * archive.stat().st_size)])
-    with pytest.raises(UserError, match="cannot be unpacked: .*; get the archive again"):
+    with pytest.raises(UserError, match=r"cannot be unpacked: .*; get the archive again"):
         unpack([archive], tmp_path / "videos", workers=0)
     assert content(tmp_path / "videos") == {}
 

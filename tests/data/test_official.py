@@ -1,4 +1,4 @@
-"""Official split files: read right, held against each other, and the real ones to the last count."""
+"""Official split files: read right, held against each other, the real ones to the last count."""
 
 import csv
 import json
@@ -35,7 +35,9 @@ def ucf_lists(folder, *, number=1):
 def hmdb_lists(folder, values=("1", "2", "0")):
     """One class of three clips, two of which are of one film; the values move on by a split."""
     folder.mkdir(exist_ok=True)
-    names = [f"{film}_run_f_cm_np1_fr_med_{i}.avi" for i, film in enumerate(("Troy", "Troy", "#20"))]
+    names = [
+        f"{film}_run_f_cm_np1_fr_med_{i}.avi" for i, film in enumerate(("Troy", "Troy", "#20"))
+    ]
     for k in range(3):
         lines = [f"{name} {values[(row + k) % 3]} " for row, name in enumerate(names)]
         (folder / f"run_test_split{k + 1}.txt").write_text("\n".join(lines))
