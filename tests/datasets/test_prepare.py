@@ -31,10 +31,10 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 
-def run(name, *arguments, code=0):
+def run(name, *arguments, code=0, jobs=0):
     """What the command prints; on stderr where it fails."""
     result = subprocess.run(
-        command(name, *arguments), capture_output=True, text=True, env=environment()
+        command(name, *arguments, "--jobs", jobs), capture_output=True, text=True, env=environment()
     )
     assert result.returncode == code, result.stderr
     return result.stdout if code == 0 else result.stderr
@@ -76,9 +76,7 @@ def test_ucf101(ucf, tmp_path):
     videos, lists = ucf
     (videos / "Run" / "v_Run_g02_c02.avi").unlink()
     output = tmp_path / "out" / "ucf101.csv"
-    said = run(
-        "ucf101", videos, "--lists", lists, "--output", output, "--short-side", 32, "--jobs", 0
-    )
+    said = run("ucf101", videos, "--lists", lists, "--output", output, "--short-side", 32)
     assert "11 of 12 listed videos" not in said  # the broken one does not count either
     assert "10 of 12 listed videos, 2 of 2 classes" in said
     assert "split1: train 6 of 8, test 4 of 4\n" in said
@@ -110,8 +108,8 @@ def test_a_run_that_is_killed_goes_on(ucf, make_video, tmp_path):
     for path in sorted(videos.rglob("*.avi")):
         make_video(path, 60, codec="mpeg4")
     output, store = tmp_path / "ucf101.csv", tmp_path / "store_32"
-    arguments = (videos, "--lists", lists, "--output", output, "--short-side", 32, "--jobs", 1)
-    with subprocess.Popen(command("ucf101", *arguments), env=environment()) as process:
+    arguments = (videos, "--lists", lists, "--output", output, "--short-side", 32)
+    with subprocess.Popen(command("ucf101", *arguments, "--jobs", 1), env=environment()) as process:
         while not list(store.rglob("v_*.mp4")) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
@@ -132,7 +130,7 @@ def test_lists_and_videos_in_zips(ucf, tmp_path):
     arguments = (archives[0], "--lists", archives[1], "--output", output)
     assert "would unpack 2 archives first" in run("ucf101", *arguments, "--dry-run")
     assert not output.parent.exists()
-    assert "12 of 12 listed videos" in run("ucf101", *arguments, "--jobs", 2)
+    assert "12 of 12 listed videos" in run("ucf101", *arguments, jobs=2)
     assert rows(output)[0]["path"] == "videos/UCF-101/Jump/v_Jump_g01_c01.avi"
 
 
