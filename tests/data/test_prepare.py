@@ -1,12 +1,12 @@
 """From a list and a pile of files to a manifest: who is matched, what is counted, what is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from cvrl.data.manifest import read_manifest
-from cvrl.data.multiview import prepare_events
 from cvrl.data.prepare import Order, Published, match, prepare, report
 from cvrl.data.store import Encoding
 from cvrl.data.video import open_video
@@ -39,10 +39,6 @@ def order(make_video, tmp_path):
         output=tmp_path / "out" / "set.csv",
         root=tmp_path / "out",
     )
-
-
-def changed(order, **changes):
-    return Order(**{**vars(order), **changes})
 
 
 # --- matching and counting -----------------------------------------------------------------------
@@ -104,7 +100,7 @@ def test_a_manifest_of_what_is_there(order):
 
 
 def test_a_store_beside_the_manifest(order):
-    order = changed(order, encoding=SMALL)
+    order = replace(order, encoding=SMALL)
     prepare(listed, Published(2), order)
     assert "store_32/jump/d.mp4,jump,,val" in order.output.read_text()
     for path in read_manifest(order.output).paths:
@@ -113,7 +109,7 @@ def test_a_store_beside_the_manifest(order):
 
 
 def test_the_same_again_changes_nothing(order):
-    order = changed(order, encoding=SMALL, root=order.sources[0])  # a store among its sources
+    order = replace(order, encoding=SMALL, root=order.sources[0])  # a store among its sources
     first = prepare(listed, Published(2), order)
     before = {path: path.stat() for path in order.sources[0].rglob("*.*")}
     assert prepare(listed, Published(2), order) == first
@@ -123,7 +119,7 @@ def test_the_same_again_changes_nothing(order):
 
 def test_a_broken_file_is_named_and_left_out(order):
     (order.sources[0] / "run" / "a.avi").write_text("no video")
-    lines = prepare(listed, Published(2), changed(order, encoding=SMALL))
+    lines = prepare(listed, Published(2), replace(order, encoding=SMALL))
     assert "1 absent, 1 broken" in lines[-1]
     rows = [line.split(",") for line in order.missing.read_text().splitlines()]
     assert [row[0] for row in rows] == ["name", "a", "c"]
@@ -141,7 +137,7 @@ def test_a_list_of_missing_videos_goes_when_none_is(order, make_video):
 
 
 def test_a_dry_run_writes_nothing(order):
-    lines = prepare(listed, Published(2), changed(order, encoding=SMALL, dry_run=True))
+    lines = prepare(listed, Published(2), replace(order, encoding=SMALL, dry_run=True))
     assert lines[0] == "3 of 4 listed videos, 2 of 2 classes"
     assert lines[-1] == f"would write {order.output}"
     assert not order.root.exists()
@@ -150,7 +146,7 @@ def test_a_dry_run_writes_nothing(order):
 def test_videos_of_another_set_are_refused(order, tmp_path, make_video):
     make_video(tmp_path / "others" / "x.mp4", 4)
     with pytest.raises(UserError, match="none of the 4 listed videos is among its 1"):
-        prepare(listed, Published(2), changed(order, sources=[tmp_path / "others"]))
+        prepare(listed, Published(2), replace(order, sources=[tmp_path / "others"]))
     assert not order.output.exists()
 
 
@@ -158,83 +154,15 @@ def test_nothing_that_can_be_used(order):
     for path in order.sources[0].rglob("*.*"):
         path.write_text("no video")
     with pytest.raises(UserError, match="no video can be used"):
-        prepare(listed, Published(2), changed(order, encoding=SMALL))
+        prepare(listed, Published(2), replace(order, encoding=SMALL))
 
 
 @pytest.mark.parametrize("key", ["sources", "lists"])
 def test_a_path_that_is_not_there(order, key):
     with pytest.raises(UserError, match="gone: no such file or folder"):
-        prepare(listed, Published(2), changed(order, **{key: [Path("gone")]}))
+        prepare(listed, Published(2), replace(order, **{key: [Path("gone")]}))
 
 
 def test_lists_that_are_empty(order):
     with pytest.raises(UserError, match="lists no clip"):
         prepare(lambda paths: listed(paths).slice(0, 0), Published(2), order)
-
-
-# --- events of several cameras -------------------------------------------------------------------
-
-
-@pytest.fixture
-def events(make_video, tmp_path):
-    """Two whole events, one without its second film, and one whose films differ in length."""
-    for name, lengths in {
-        "fall-1": (8, 8),
-        "fall-2": (8, 9),
-        "fall-3": (8,),
-        "long": (8, 12),
-    }.items():
-        for camera, length in enumerate(lengths):
-            make_video(tmp_path / "events" / name / f"cam{camera}.avi", length, codec="mpeg4")
-    return Order([tmp_path / "events"], [], tmp_path / "out" / "events.csv", tmp_path / "out")
-
-
-def test_events(events):
-    lines = prepare_events(events, ["cam0.avi", "cam1.avi"])
-    assert lines[:2] == [
-        "3 of 4 events have all 2 films",
-        "1 events have films that differ by more than 2 frames",
-    ]
-    assert lines[-1] == "data.cameras=[cam0.avi,cam1.avi]"
-    films = read_manifest(events.output, cameras=["cam0.avi", "cam1.avi"])
-    assert len(films) == 6 and len(set(films.group_ids.tolist())) == 3
-    assert all(Path(path).exists() for path in films.paths)
-    assert "cam1.avi: no such file" in events.missing.read_text()
-
-
-def test_events_are_stored_under_the_names_that_are_printed(events):
-    for _ in range(2):  # the store is no event of a second run
-        order = changed(events, encoding=SMALL, root=events.sources[0])
-        lines = prepare_events(order, ["cam0.avi", "cam1.avi"])
-        assert lines[0] == "3 of 4 events have all 2 films"
-        assert lines[-1] == "data.cameras=[cam0.mp4,cam1.mp4]"
-        films = read_manifest(events.output, cameras=["cam0.mp4", "cam1.mp4"])
-        assert len(films) == 6
-        for path in films.paths:
-            with open_video(path) as video:
-                assert video.size == (32, 42)
-
-
-def test_a_dry_run_over_events(events):
-    lines = prepare_events(changed(events, dry_run=True), ["cam0.avi", "cam1.avi"])
-    assert lines[-1] == f"would write {events.output}"
-    assert not events.root.exists()
-
-
-@pytest.mark.parametrize(
-    ("cameras", "reason"),
-    [
-        (["cam0.avi"], "is one camera; name two or more"),
-        (["cam0.avi", "cam0.avi"], "is one camera"),
-        (["cam5.avi", "cam6.avi"], "holds no folder with cam5.avi or cam6.avi"),
-        (["cam0.avi", "cam7.avi"], "no event can be used: cam7.avi: no such file"),
-    ],
-)
-def test_cameras_that_are_not_there(events, cameras, reason):
-    with pytest.raises(UserError, match=reason):
-        prepare_events(events, cameras)
-
-
-def test_events_come_in_one_folder(events, tmp_path):
-    with pytest.raises(UserError, match="is no folder of events"):
-        prepare_events(changed(events, sources=[tmp_path / "a.zip"]), ["a.avi", "b.avi"])
