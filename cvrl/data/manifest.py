@@ -12,7 +12,6 @@ is none, names like UCF101's ``v_PushUps_g07_c03.avi`` give ``PushUps_g07`` and 
 group of its own.
 """
 
-import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from cvrl.data.events import by_camera, list_events
 from cvrl.data.sources import infer_groups, is_video_name, list_file, list_folder
 from cvrl.utils.errors import UserError
-from cvrl.utils.io import atomic_path
+from cvrl.utils.io import atomic_path, write_csv
 from cvrl.utils.seed import numpy_rng
 
 CHECK_ALL = 20_000
@@ -296,7 +295,7 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     first = ("path", "label", "group", "split")
     ordered = {name: columns[name] for name in first} | columns
     with atomic_path(target) as temporary:
-        _write_csv(pa.table(ordered), temporary)
+        write_csv(pa.table(ordered), temporary)
 
 
 def _locate(
@@ -314,15 +313,6 @@ def _locate(
         return path.parent if root is None else Path(root), list_file(path)
     path = path.resolve()  # a single video, folder of frames or event
     return path.parent, pa.table({"path": [path.name]})
-
-
-def _write_csv(table: pa.Table, path: Path) -> None:
-    """Write CSV with quotes only where a value needs them, which pyarrow's writer cannot."""
-    with open(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(table.column_names)
-        for batch in table.to_batches(max_chunksize=10_000):
-            writer.writerows(zip(*(column.to_pylist() for column in batch), strict=True))
 
 
 def _check_files(manifest: Manifest, check: bool | None) -> None:
