@@ -1,25 +1,27 @@
-"""Weights in and out: safetensors files, other libraries' checkpoints, images' weights for video.
+"""Weights in and out: safetensors files, and the checkpoints of other libraries.
 
-No file is trusted: safetensors hold tensors alone, and pickled checkpoints are opened with torch's
-``weights_only=True``, which runs nothing they contain.
+No file is trusted: safetensors hold tensors alone, and pickled checkpoints and numpy archives are
+opened with torch's ``weights_only=True`` and numpy's ``allow_pickle=False``, which run nothing.
 """
 
 import json
 import logging
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cvrl.models.backbones import Encoder
+from cvrl.models.key_maps import comes_from_tensorflow, inflate, to_encoder_keys
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
@@ -30,45 +32,23 @@ PICKLED = (".pt", ".pth", ".pyth", ".bin", ".ckpt", ".tar")
 _WRAPPERS = ("model_state", "state_dict", "model", "task")
 _PREFIXES = ("module.", "backbone.", "encoder.")
 
-# pytorchvideo's and torchvision's names of the parts of an Encoder, which has no classifier.
-_PARTS = {
-    "blocks.0.": "stem.",
-    **{f"blocks.{number}.": f"res{number + 1}." for number in (1, 2, 3, 4)},
-    **{f"layer{number}.": f"res{number + 1}." for number in (1, 2, 3, 4)},
-}
-_CLASSIFIERS = ("blocks.5.", "fc.")
-
-# torchvision's image ResNet: the names of its stem and of the layers of a block, by video family.
-_BOTTLENECK_NAMES = {
-    "conv1": "branch2.conv_a",
-    "bn1": "branch2.norm_a",
-    "conv2": "branch2.conv_b",
-    "bn2": "branch2.norm_b",
-    "conv3": "branch2.conv_c",
-    "bn3": "branch2.norm_c",
-    "downsample.0": "branch1_conv",
-    "downsample.1": "branch1_norm",
-}
-_BASIC_NAMES = {
-    "conv1": "conv1.0",
-    "bn1": "conv1.1",
-    "conv2": "conv2.0",
-    "bn2": "conv2.1",
-    "downsample.0": "downsample.0",
-    "downsample.1": "downsample.1",
-}
 _COPY_AGAIN = "it may be cut short: copy, download or write it again"
+_PADS_ASIDE = (
+    "these are TensorFlow's weights, which pads even sizes unevenly: features differ from the "
+    "original's, but for clips of an odd number of frames and sides of 32 k + 1 pixels (17 of 225)"
+)
+_SHOWN = 3  # names of a kind in the one line of a report
 _COUNTER = "num_batches_tracked"  # bookkeeping that old checkpoints lack; no part of a match
 
 
 @dataclass(frozen=True)
 class MatchReport:
-    """How the tensors of a checkpoint met those of a module; prints as one line.
+    """How the tensors of a checkpoint met those of a module; prints as one line, lists in full.
 
     Attributes:
         matched: names that were loaded.
         missing: the module's tensors that the checkpoint lacks; they kept their values.
-        unexpected: the checkpoint's tensors that the module lacks.
+        unexpected: the checkpoint's tensors that the module lacks, by the checkpoint's names.
         mismatched: (name, shape in the checkpoint, shape in the module), not loaded.
     """
 
@@ -86,15 +66,35 @@ class MatchReport:
     def _total(self) -> int:
         return len(self.matched) + len(self.missing) + len(self.mismatched)
 
+    @property
+    def _unmatched(self) -> dict[str, tuple[str, ...]]:
+        """What kept each tensor of either side from being loaded, and which these are."""
+        shapes = (f"{name} {_by(there)} for {_by(here)}" for name, there, here in self.mismatched)
+        return {
+            "missing": self.missing,
+            "of another shape": tuple(shapes),
+            "not used": self.unexpected,
+        }
+
     def __str__(self) -> str:
-        shapes = [f"{name} {_by(there)} for {_by(here)}" for name, there, here in self.mismatched]
-        parts = [
-            f"{len(self.matched)} of {self._total} tensors match ({100 * self.fraction:.1f} %)",
-            *_few("missing", self.missing),
-            *_few("of another shape", shapes),
-            *_few("not used", self.unexpected),
-        ]
-        return ", ".join(parts)
+        share = f"{len(self.matched)} of {self._total} tensors match ({100 * self.fraction:.1f} %)"
+        kinds = [_few(what, names) for what, names in self._unmatched.items() if names]
+        return ", ".join([share, *kinds])
+
+    def lines(self) -> list[str]:
+        """Every tensor of either side that was not loaded, one a line, and why.
+
+        Example:
+            >>> state = {"weight": torch.ones(3, 2), "fc.bias": torch.ones(1)}
+            >>> load_matching(nn.Linear(2, 2), state, minimum=0.0).lines()
+            ['missing: bias', 'of another shape: weight 3x2 for 2x2', 'not used: fc.bias']
+        """
+        return [f"{what}: {name}" for what, names in self._unmatched.items() for name in names]
+
+    @property
+    def is_abridged(self) -> bool:
+        """Whether the one line leaves out names that :meth:`lines` lists."""
+        return any(len(names) > _SHOWN for names in self._unmatched.values())
 
 
 def save_weights(
@@ -152,7 +152,8 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     prefixes ``module.``, ``backbone.`` and ``encoder.`` taken off the names.
 
     Args:
-        path: ``.safetensors``, or pickled: one of :data:`PICKLED`.
+        path: ``.safetensors``, ``.npz`` (arrays by name, as of TensorFlow's variables; texts are
+            passed over), or pickled: one of :data:`PICKLED`.
 
     Raises:
         UserError: no such file, a truncated one, one without tensors, or a pickle that needs more
@@ -168,10 +169,12 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     suffix = Path(path).suffix.lower()
     if suffix == ".safetensors":
         content: object = load_weights(path)[0]
+    elif suffix == ".npz":
+        content = _read_arrays(path)
     elif suffix in PICKLED:
         content = _unpickle(path)
     else:
-        known = ", ".join((".safetensors", *PICKLED))
+        known = ", ".join((".safetensors", ".npz", *PICKLED))
         raise UserError(path, "has no suffix of a file of weights", f"give one of {known}")
     while isinstance(content, Mapping):
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
@@ -185,72 +188,23 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     return _without_prefixes(tensors, path)
 
 
-def to_encoder_keys(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a pytorchvideo or torchvision video network to those of an Encoder.
-
-    The classifier's are dropped; names that are an Encoder's already stay.
-
-    Example:
-        >>> one = torch.ones(1)
-        >>> list(to_encoder_keys({"blocks.1.a": one, "layer4.b": one, "blocks.5.proj.bias": one}))
-        ['res2.a', 'res5.b']
-    """
-    renamed = {}
-    for name, tensor in state_dict.items():
-        if name.startswith(_CLASSIFIERS):
-            continue
-        part = next((part for part in _PARTS if name.startswith(part)), "")
-        renamed[_PARTS.get(part, "") + name.removeprefix(part)] = tensor
-    return renamed
-
-
-def inflate(state_2d: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-    """Turn the weights of torchvision's image ResNet into those of a video encoder.
-
-    A kernel is repeated over the T frames that the video kernel sees and divided by T (Carreira
-    and Zisserman, arXiv 1705.07750, section 2.4.1). So every convolution answers a still clip as
-    the image network's does, but for first and last frames, which see zeros beyond the clip.
-
-    Args:
-        state_2d: ResNet-50 for ``r3d50`` and ``slow_r50``; ResNet-18 for ``r3d18``.
-        encoder: gives the names and the T of every kernel; not changed.
-
-    Returns:
-        Tensors by the encoder's names, for :func:`load_matching`.
-
-    Raises:
-        UserError: the encoder is ``r2plus1d18``, whose factored kernels no image network has.
-
-    Example:
-        >>> from cvrl.models.backbones import build_encoder
-        >>> flat = {"conv1.weight": torch.ones(64, 3, 7, 7)}
-        >>> inflate(flat, build_encoder("r3d18"))["stem.0.weight"].shape
-        torch.Size([64, 3, 3, 7, 7])
-    """
-    name = encoder.spec["name"]
-    if name == "r2plus1d18":
-        remedy = "use r3d18, r3d50 or slow_r50, or weights of a video network"
-        raise UserError(f"encoder.name = {name}", "cannot start from image weights", remedy)
-    renamed = to_encoder_keys({_video_name(key, name): state_2d[key] for key in state_2d})
-    own = encoder.state_dict()
-    return {key: _over_time(tensor, own.get(key)) for key, tensor in renamed.items()}
-
-
 def load_matching(
     module: nn.Module,
     state_dict: Mapping[str, Tensor],
     *,
     minimum: float = 0.95,
     source: object = "weights",
+    origins: Mapping[str, str] | None = None,
 ) -> MatchReport:
-    """Load the tensors whose name and shape a module has, if these are nearly all it has.
+    """Load the tensors whose name and shape a module has, if these are nearly all, on both sides.
 
     Args:
         module: changed in place; unchanged when an error is raised.
         state_dict: by the module's names.
         minimum: least share of the module's tensors (parameters and running statistics) that must
-            match, in [0, 1].
+            match, and of those given for its children (a deeper network has more), in [0, 1].
         source: where they come from, for the message.
+        origins: the names that the tensors have there, for the report; those given by default.
 
     Raises:
         UserError: fewer match.
@@ -260,10 +214,17 @@ def load_matching(
         2 of 2 tensors match (100.0 %)
     """
     own = module.state_dict()
-    report = _compare(own, state_dict)
+    origins = origins or {}
+    report = _compare(own, state_dict, origins)
     if report.fraction < minimum:
         remedy = f"give weights of this architecture: {100 * minimum:g} % must match"
         raise UserError(source, str(report), remedy)
+    children = {name.partition(".")[0] for name in own}
+    given = [n for n in state_dict if n.partition(".")[0] in children and not n.endswith(_COUNTER)]
+    placeless = [origins.get(name, name) for name in given if name not in own]
+    if len(placeless) > (1 - minimum) * len(given):
+        reason = f"is of a larger network: {_few('tensors without a place', placeless)}"
+        raise UserError(source, reason, "give weights of this architecture")
     fitting = {n: t for n, t in state_dict.items() if n in own and t.shape == own[n].shape}
     module.load_state_dict(fitting, strict=False)
     return report
@@ -272,14 +233,23 @@ def load_matching(
 def load_pretrained(
     encoder: Encoder, path: str | PathLike[str], *, minimum: float = 0.95
 ) -> MatchReport:
-    """Start an encoder from a file: its own, pytorchvideo's, torchvision's, or an image ResNet's.
+    """Start an encoder from a file of its own, of another library, or of an image ResNet.
 
-    The report is logged, as a warning where a tensor of the encoder keeps its random start.
+    Of other libraries' files, those of pytorchvideo and SlowFast fit ``slow_r50``, torchvision's
+    ``r3d18`` and ``r2plus1d18``, and those of CVRL ``r3d50``; the last do not give the very
+    features of the original, see :func:`~cvrl.models.key_maps.comes_from_tensorflow`. An image
+    ResNet's are inflated, see :func:`~cvrl.models.key_maps.inflate`.
+
+    The report is logged, as a warning where a tensor of the encoder keeps its random start, and
+    every tensor of either side that was not loaded is listed.
 
     Args:
         encoder: changed in place; unchanged when an error is raised.
         path: see :func:`read_state_dict`.
         minimum: see :func:`load_matching`.
+
+    Returns:
+        Which tensors were loaded and which not; :meth:`MatchReport.lines` lists them.
 
     Raises:
         UserError: the file cannot be read, or its tensors are another network's.
@@ -294,11 +264,17 @@ def load_pretrained(
     """
     state_dict = read_state_dict(path)
     first = state_dict.get("conv1.weight")
-    is_of_images = first is not None and first.ndim == 4
-    renamed = inflate(state_dict, encoder) if is_of_images else to_encoder_keys(state_dict)
-    report = load_matching(encoder, renamed, minimum=minimum, source=path)
-    level = logging.INFO if report.fraction == 1.0 else logging.WARNING
-    logger.log(level, "%s: %s", path, report)
+    if first is not None and first.ndim == 4:
+        renamed = inflate(state_dict, encoder)
+    else:
+        renamed = to_encoder_keys(state_dict, source=path)
+    origins = dict(zip(renamed, state_dict, strict=True))
+    report = load_matching(encoder, renamed, minimum=minimum, source=path, origins=origins)
+    logger.log(logging.INFO if report.fraction == 1.0 else logging.WARNING, "%s: %s", path, report)
+    if report.is_abridged:
+        logger.info("%s: tensors not loaded:\n  %s", path, "\n  ".join(report.lines()))
+    if comes_from_tensorflow(state_dict):
+        logger.warning("%s: %s", path, _PADS_ASIDE)
     return report
 
 
@@ -323,6 +299,25 @@ def _unpickle(path: str | PathLike[str]) -> object:
         raise UserError(path, reason, _COPY_AGAIN) from error
 
 
+def _read_arrays(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """The arrays of numbers in a numpy archive; as with a pickle, what is none is no tensor."""
+    _check_is_file(path)
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        native = {name: a.astype(a.dtype.newbyteorder("=")) for name, a in arrays.items()}
+        return {name: torch.from_numpy(a) for name, a in native.items() if a.dtype.kind not in "SU"}
+    except Exception as error:  # zip, header, decompression and type errors share no base class
+        if "Object arrays" in str(error):
+            reason = "holds Python objects, code that could do anything, so it was not opened"
+            raise UserError(path, reason, "save arrays of numbers alone") from error
+        if isinstance(error, TypeError):
+            reason = f"holds an array that is not of numbers ({error})"
+            raise UserError(path, reason, "save its arrays as float32") from error
+        reason = f"is no whole numpy archive ({type(error).__name__})"
+        raise UserError(path, reason, _COPY_AGAIN) from error
+
+
 def _without_prefixes(
     tensors: Mapping[str, Tensor], source: str | PathLike[str]
 ) -> dict[str, Tensor]:
@@ -338,13 +333,15 @@ def _without_prefixes(
     return stripped
 
 
-def _compare(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> MatchReport:
+def _compare(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], origins: Mapping[str, str]
+) -> MatchReport:
     counted = {name: tuple(t.shape) for name, t in own.items() if not name.endswith(_COUNTER)}
     there = {name: tuple(t.shape) for name, t in given.items()}
     return MatchReport(
         matched=tuple(name for name in counted if there.get(name) == counted[name]),
         missing=tuple(name for name in counted if name not in there),
-        unexpected=tuple(name for name in there if name not in own),
+        unexpected=tuple(origins.get(name, name) for name in there if name not in own),
         mismatched=tuple(
             (name, there[name], here)
             for name, here in counted.items()
@@ -353,34 +350,10 @@ def _compare(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> MatchRep
     )
 
 
-def _video_name(flat_name: str, encoder_name: str) -> str:
-    """The name that a tensor of torchvision's image ResNet has in its video networks."""
-    basic = encoder_name == "r3d18"
-    layers = _BASIC_NAMES if basic else _BOTTLENECK_NAMES
-    found = re.match(r"(?:(layer\d)\.(\d+)\.)?(conv\d|bn\d|downsample\.\d)(?=\.)", flat_name)
-    if not found or found[3] not in layers:
-        return flat_name
-    stage, block, layer, rest = *found.groups(), flat_name[found.end() :]
-    if stage is None:
-        kind = "conv" if layer == "conv1" else "norm"
-        return "stem." + ({"conv": "0", "norm": "1"}[kind] if basic else kind) + rest
-    return f"{stage}.{block if basic else f'res_blocks.{block}'}.{layers[layer]}{rest}"
-
-
-def _over_time(tensor: Tensor, target: Tensor | None) -> Tensor:
-    if tensor.ndim != 4:
-        return tensor
-    frames = target.shape[2] if target is not None and target.ndim == 5 else 1
-    return tensor.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
-
-
 def _by(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _few(what: str, names: Iterable[str], shown: int = 3) -> list[str]:
-    listed = list(names)
-    if not listed:
-        return []
-    dots = ", ..." if len(listed) > shown else ""
-    return [f"{len(listed)} {what} ({', '.join(listed[:shown])}{dots})"]
+def _few(what: str, names: Sequence[str]) -> str:
+    dots = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{dots})"

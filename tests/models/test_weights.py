@@ -1,13 +1,13 @@
 """Weights: safetensors round trips, broken files, other libraries' names, inflation, reports."""
 
-import copy
 import logging
 import os
-import warnings
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.weights import (
-    inflate,
     load_matching,
     load_pretrained,
     load_weights,
     read_state_dict,
     save_weights,
-    to_encoder_keys,
 )
 from cvrl.utils.errors import UserError
 
@@ -31,35 +29,6 @@ State = dict[str, Tensor]
 
 def tiny() -> Encoder:
     return build_encoder("r3d_small", **TINY)
-
-
-def stirred(net: nn.Module, seed: int = 0) -> nn.Module:
-    """The network in evaluation mode with every tensor moved from where it starts."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            if tensor.ndim == 1:
-                drawn = torch.rand(tensor.shape, generator=generator)
-                tensor.copy_(drawn - 0.5 if name.endswith(("bias", "mean")) else drawn + 0.5)
-    return net.eval()
-
-
-@pytest.fixture(scope="module")
-def resnet50() -> Any:
-    from torchvision.models import resnet50
-
-    torch.manual_seed(1)
-    return stirred(resnet50(weights=None))
-
-
-@pytest.fixture(scope="module")
-def ptv_slow_r50() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pytorchvideo.models.hub import slow_r50
-
-    torch.manual_seed(2)
-    return stirred(slow_r50(pretrained=False))
 
 
 # --- safetensors ---------------------------------------------------------------------------------
@@ -157,7 +126,7 @@ def test_a_broken_safetensors_file_is_named(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.npz"])
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="does not exist; give the path of a file"):
         read_state_dict(tmp_path / name)
@@ -256,6 +225,65 @@ def test_a_file_without_named_tensors_is_refused(tmp_path: Path, content: object
         read_state_dict(tmp_path / "w.pt")
 
 
+ARRAYS = {"whole/kernel:0": np.ones((1, 2, 3), ">f4"), "step": np.int64(7), "note": np.array("a")}
+
+
+def test_a_numpy_archive_gives_its_arrays_of_numbers(tmp_path: Path) -> None:
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "w.npz", **ARRAYS)
+        found = read_state_dict(tmp_path / "w.npz")
+        assert list(found) == ["whole/kernel:0", "step"]
+        assert torch.equal(found["whole/kernel:0"], torch.ones(1, 2, 3))
+        assert (found["step"].shape, found["step"].item()) == ((), 7)
+
+
+def test_objects_in_a_numpy_archive_are_refused_and_not_run(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    np.savez(tmp_path / "w.npz", a=np.ones(2), b=np.array([Evil(made)], dtype=object))
+    with pytest.raises(UserError, match=r"w\.npz: holds Python objects, code that could do"):
+        read_state_dict(tmp_path / "w.npz")
+    (tmp_path / "w.npz").write_bytes(pickle.dumps(Evil(made)))
+    with pytest.raises(UserError, match="is no whole numpy archive"):
+        read_state_dict(tmp_path / "w.npz")
+    assert not made.exists()
+
+
+def test_arrays_of_a_kind_that_torch_lacks_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", a=np.ones(2), b=np.zeros(2, "V2"))  # bfloat16, as numpy keeps it
+    with pytest.raises(UserError, match=r"is not of numbers .*; save its arrays as float32"):
+        read_state_dict(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-30],
+        lambda content: content.replace(b"NUMPY", b"NOMPY"),
+        lambda content: b"this is no file of weights at all",
+    ],
+)
+def test_a_broken_numpy_archive_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "w.npz"
+    np.savez(path, a=np.ones(1000))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match="is no whole numpy archive") as caught:
+        read_state_dict(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lone_array_and_an_archive_of_text_are_no_weights(tmp_path: Path) -> None:
+    with (tmp_path / "w.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(UserError, match=r"w\.npz: (is no whole|holds)"):
+        read_state_dict(tmp_path / "w.npz")
+    np.savez(tmp_path / "w.npz", note=np.array("text"))
+    with pytest.raises(UserError, match="holds no tensors by name"):
+        read_state_dict(tmp_path / "w.npz")
+
+
 def test_two_networks_in_one_state_dict_are_not_mixed(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1), "module.a": torch.zeros(1)}, tmp_path / "w.pt")
     with pytest.raises(UserError, match="two networks with a tensor a"):
@@ -264,130 +292,8 @@ def test_two_networks_in_one_state_dict_are_not_mixed(tmp_path: Path) -> None:
 
 def test_another_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "w.h5").touch()
-    with pytest.raises(UserError, match=r"give one of \.safetensors, \.pt, \.pth, \.pyth"):
+    with pytest.raises(UserError, match=r"give one of \.safetensors, \.npz, \.pt, \.pth, \.pyth"):
         read_state_dict(tmp_path / "w.h5")
-
-
-# --- names ---------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def test_pytorchvideos_slow_r50_gives_its_own_features(ptv_slow_r50: Any, tmp_path: Path) -> None:
-    torch.save({"model_state": ptv_slow_r50.state_dict()}, tmp_path / "SLOW_8x8_R50.pyth")
-    encoder = build_encoder("slow_r50").eval()
-    report = load_pretrained(encoder, tmp_path / "SLOW_8x8_R50.pyth")
-    assert str(report) == "265 of 265 tensors match (100.0 %)"
-    clips = maps = torch.rand(1, 3, 4, 32, 32)
-    for block in ptv_slow_r50.blocks[:5]:
-        maps = block(maps)
-    assert torch.equal(encoder.stages(clips)["res5"], maps)
-
-
-@pytest.mark.parametrize(("name", "factory"), [("r3d18", "r3d_18"), ("r2plus1d18", "r2plus1d_18")])
-@torch.no_grad()
-def test_torchvisions_networks_give_their_own_features(
-    name: str, factory: str, tmp_path: Path
-) -> None:
-    from torchvision.models import video
-
-    theirs = stirred(getattr(video, factory)(weights=None))
-    torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    encoder = build_encoder(name).eval()
-    report = load_pretrained(encoder, tmp_path / "w.pth")
-    assert (report.fraction, report.missing, report.unexpected) == (1.0, (), ())
-    theirs.fc = nn.Identity()
-    clips = torch.rand(1, 3, 8, 16, 16)
-    torch.testing.assert_close(encoder(clips), theirs(clips))
-
-
-def test_an_encoders_own_names_stay() -> None:
-    state = tiny().state_dict()
-    renamed = to_encoder_keys(state)
-    assert list(renamed) == list(state)
-
-
-def test_every_name_is_kept_apart() -> None:
-    one = torch.ones(1)
-    renamed = to_encoder_keys({f"blocks.{block}.x": one for block in range(6)})
-    assert list(renamed) == ["stem.x", "res2.x", "res3.x", "res4.x", "res5.x"]
-    renamed = to_encoder_keys({f"layer{layer}.x": one for layer in range(1, 5)} | {"fc.bias": one})
-    assert list(renamed) == ["res2.x", "res3.x", "res4.x", "res5.x"]
-
-
-def test_classifiers_may_have_any_number_of_classes(ptv_slow_r50: Any) -> None:
-    state = ptv_slow_r50.state_dict() | {"blocks.5.proj.weight": torch.ones(3, 2048)}
-    assert not [name for name in to_encoder_keys(state) if "proj" in name]
-
-
-# --- inflation -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "frames"), [("slow_r50", 1), ("r3d50", 5)])
-def test_every_tensor_of_an_image_resnet_finds_its_place(
-    resnet50: Any, name: str, frames: int
-) -> None:
-    encoder, flat = build_encoder(name), resnet50.state_dict()
-    report = load_matching(encoder, inflate(flat, encoder), minimum=1.0)
-    assert str(report) == "265 of 265 tensors match (100.0 %)"
-    loaded = encoder.state_dict()
-    assert loaded["stem.conv.weight"].shape[2] == frames
-    torch.testing.assert_close(loaded["stem.conv.weight"].sum(dim=2), flat["conv1.weight"])
-    middle = loaded["res4.res_blocks.2.branch2.conv_a.weight"]
-    assert middle.shape[2] == 3
-    torch.testing.assert_close(middle[:, :, 0], flat["layer3.2.conv1.weight"] / 3)
-    assert torch.equal(loaded["res5.res_blocks.0.branch1_norm.running_var"],
-                       flat["layer4.0.downsample.1.running_var"])  # fmt: skip
-
-
-@torch.no_grad()
-def test_a_still_clip_gives_the_image_networks_maps(resnet50: Any) -> None:
-    """All of slow_r50, at a frame that no zero before or after the clip reaches: 9 frames away."""
-    encoder, flat_net = build_encoder("slow_r50").eval().double(), copy.deepcopy(resnet50).double()
-    load_matching(encoder, inflate(flat_net.state_dict(), encoder))
-    flat = image = torch.rand(1, 3, 32, 32, dtype=torch.float64)
-    for part in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
-        flat = getattr(flat_net, part)(flat)
-    maps = encoder.stages(image.unsqueeze(2).expand(-1, -1, 20, -1, -1))["res5"]
-    torch.testing.assert_close(maps[:, :, 9], flat)
-    torch.testing.assert_close(maps[:, :, 10], flat)
-    assert not torch.allclose(maps[:, :, 0], flat, rtol=1e-2), "a border frame differs"
-
-
-@torch.no_grad()
-def test_a_strided_stem_answers_a_still_clip_as_the_flat_one_does(resnet50: Any) -> None:
-    encoder = build_encoder("r3d50").eval()
-    load_matching(encoder, inflate(resnet50.state_dict(), encoder))
-    image = torch.rand(1, 3, 32, 32)
-    maps = encoder.get_submodule("stem.conv")(image.unsqueeze(2).expand(-1, -1, 8, -1, -1))
-    flat = resnet50.conv1(image)
-    assert maps.shape[2] == 4
-    for frame in (1, 2):
-        torch.testing.assert_close(maps[:, :, frame], flat, rtol=1e-4, atol=1e-5)
-
-
-def test_resnet18_inflates_to_r3d18(tmp_path: Path) -> None:
-    from torchvision.models import resnet18
-
-    flat = resnet18(weights=None).state_dict()
-    torch.save(
-        {"state_dict": {f"module.{name}": t for name, t in flat.items()}}, tmp_path / "w.pth"
-    )
-    encoder = build_encoder("r3d18")
-    report = load_pretrained(encoder, tmp_path / "w.pth")
-    assert (report.fraction, report.unexpected) == (1.0, ())
-    kernel = encoder.state_dict()["res3.1.conv2.0.weight"]
-    torch.testing.assert_close(kernel.sum(dim=2), flat["layer2.1.conv2.weight"])
-
-
-def test_factored_kernels_cannot_be_inflated() -> None:
-    with pytest.raises(UserError, match="r2plus1d18: cannot start from image weights; use r3d18"):
-        inflate({"conv1.weight": torch.ones(64, 3, 7, 7)}, build_encoder("r2plus1d18"))
-
-
-def test_inflating_another_network_fails_with_its_tensors(resnet50: Any, tmp_path: Path) -> None:
-    torch.save(resnet50.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"w\.pth: 0 of 65 tensors match .*318 not used"):
-        load_pretrained(build_encoder("r3d_small"), tmp_path / "w.pth")
 
 
 # --- matching ------------------------------------------------------------------------------------
@@ -431,6 +337,36 @@ def test_a_refusal_names_source_first_tensors_and_remedy_and_changes_nothing() -
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+def test_tensors_of_parts_that_the_module_has_must_find_a_place_too() -> None:
+    net, state = nn.Sequential(stack(20)), {f"0.{n}": t for n, t in layers(21).items()}
+    assert load_matching(net, state).unexpected == ("0.20.weight",)
+    state |= {"0.21.weight": torch.ones(2, 2), "0.0.num_batches_tracked": torch.tensor(1)}
+    with pytest.raises(UserError, match=r"larger network: 2 tensors without a place \(0\.20\.weig"):
+        load_matching(net, state, source="w.pth")
+    assert load_matching(net, state, minimum=0.9).fraction == 1.0
+
+
+def test_lines_list_every_tensor_that_the_one_line_leaves_out() -> None:
+    state = layers(15) | {"15.weight": torch.ones(3, 2)} | {f"h.{i}": torch.ones(1) for i in "abcd"}
+    report = load_matching(stack(), state, minimum=0.5)
+    assert report.lines() == [
+        *(f"missing: {number}.weight" for number in (16, 17, 18, 19)),
+        "of another shape: 15.weight 3x2 for 2x2",
+        *(f"not used: h.{letter}" for letter in "abcd"),
+    ]
+    assert report.is_abridged
+    assert "4 not used (h.a, h.b, h.c, ...)" in str(report)
+    short = load_matching(stack(), layers(17) | {"h": torch.ones(1)}, minimum=0.5)
+    assert (short.is_abridged, len(short.lines())) == (False, 4)
+
+
+def test_a_report_speaks_the_names_of_the_source() -> None:
+    state = layers(20) | {"20.weight": torch.ones(2, 2), "x": torch.ones(1)}
+    origins = {name: f"theirs.{name}" for name in layers(21)}
+    report = load_matching(stack(), state, origins=origins)
+    assert report.unexpected == ("theirs.20.weight", "x")
+
+
 def test_what_is_not_used_does_not_count() -> None:
     report = load_matching(stack(2), layers(9))
     assert report.fraction == 1.0
@@ -462,7 +398,9 @@ def test_a_module_without_tensors_matches_nothing() -> None:
 def test_an_encoder_starts_from_its_own_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored = stirred(tiny())
+    stored = tiny()
+    stored(torch.rand(2, 3, 8, 32, 32))  # moves the running statistics
+    stored.eval()
     tensors = {f"encoder.{name}": tensor for name, tensor in stored.state_dict().items()}
     tensors["projector.0.weight"] = torch.ones(2, 2)
     save_weights(tmp_path / "model.safetensors", tensors, {})
@@ -473,16 +411,6 @@ def test_an_encoder_starts_from_its_own_file(
     assert [record.levelname for record in caplog.records] == ["INFO"]
     clips = torch.rand(1, 3, 8, 32, 32)
     assert torch.equal(encoder(clips), stored(clips))
-
-
-def test_a_part_that_stays_random_is_warned_of(
-    ptv_slow_r50: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    torch.save(ptv_slow_r50.state_dict(), tmp_path / "w.pth")
-    report = load_pretrained(build_encoder("r3d50"), tmp_path / "w.pth")
-    assert [name for name, _, _ in report.mismatched] == ["stem.conv.weight"]
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "stem.conv.weight 64x3x1x7x7 for 64x3x5x7x7" in caplog.text
 
 
 def test_another_networks_file_is_refused_by_name(tmp_path: Path) -> None:
