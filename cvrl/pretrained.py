@@ -139,11 +139,27 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
     return Classifier(_encoder(tensors, facts), head).eval()
 
 
-def _read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a model that cvrl wrote."""
+def model_file(path: str | PathLike[str]) -> Path:
+    """The file of weights that a path stands for: a run folder's model, or the file itself.
+
+    Raises:
+        UserError: there is none.
+
+    Example:
+        >>> model_file("runs/none")
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: runs/none: holds no model.safetensors; give a run folder, or \
+    train one first
+    """
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.exists():
         raise UserError(path, f"holds no {MODEL_FILE}", "give a run folder, or train one first")
+    return file
+
+
+def _read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a model that cvrl wrote."""
+    file = model_file(path)
     tensors, metadata = load_weights(file)
     if "cvrl" not in metadata:
         raise UserError(file, "is not a model that cvrl wrote", "give the run folder of a cvrl run")

@@ -64,15 +64,38 @@ class Task(nn.Module):
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameters for the optimiser: weights decayed, biases and norm scales not.
 
+        A group's ``lr_scale``, where it has one, multiplies the learning rate of the schedule.
+
         Args:
             weight_decay: of the tensors with two or more dimensions.
         """
-        trainable = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        return [
-            _group("decayed", [p for _, p in trainable if p.ndim >= 2], weight_decay),
-            _group("plain", [p for _, p in trainable if p.ndim < 2], 0.0),
-        ]
+        return parameter_groups(self.parameters(), weight_decay)
 
 
-def _group(name: str, params: Iterable[nn.Parameter], weight_decay: float) -> dict[str, Any]:
-    return {"name": name, "params": list(params), "weight_decay": weight_decay}
+def parameter_groups(
+    parameters: Iterable[nn.Parameter], weight_decay: float, *, lr_scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """The trainable ones of some parameters, as an optimiser takes them.
+
+    Args:
+        parameters: of a module.
+        weight_decay: of the tensors with two or more dimensions; others, biases and norm scales,
+            are not decayed.
+        lr_scale: what multiplies their learning rate.
+
+    Returns:
+        The groups ``decayed`` and ``plain``, either of which may be empty.
+
+    Example:
+        >>> decayed, plain = parameter_groups(nn.Linear(2, 3).parameters(), 0.1, lr_scale=0.5)
+        >>> decayed["weight_decay"], plain["weight_decay"], plain["lr_scale"]
+        (0.1, 0.0, 0.5)
+    """
+    trainable = [p for p in parameters if p.requires_grad]
+    decayed = [p for p in trainable if p.ndim >= 2]
+    plain = [p for p in trainable if p.ndim < 2]
+    shared = {"lr_scale": lr_scale}
+    return [
+        {"name": "decayed", "params": decayed, "weight_decay": weight_decay, **shared},
+        {"name": "plain", "params": plain, "weight_decay": 0.0, **shared},
+    ]

@@ -18,6 +18,7 @@ from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.weights import load_pretrained
+from cvrl.pretrained import model_file
 from cvrl.task import Task
 from cvrl.transforms import recipes
 from cvrl.transforms.recipes import Recipe
@@ -208,5 +209,5 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
 def _build_encoder(config: Config) -> Encoder:
     encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
     if config.encoder.weights is not None:
-        load_pretrained(encoder, config.encoder.weights)
+        load_pretrained(encoder, model_file(config.encoder.weights))
     return encoder

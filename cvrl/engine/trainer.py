@@ -147,7 +147,7 @@ class Trainer:
         # dropout and the like: a function of the step, whatever was drawn before
         torch.manual_seed(integer_seed(self.config.seed, self.step, dist.rank()))
         for group in self.optimizer.param_groups:
-            group["lr"] = float(self.schedule.lr_at[self.step])
+            group["lr"] = float(self.schedule.lr_at[self.step]) * group.get("lr_scale", 1.0)
         parts = []
         self.model.train()
         for batch in micro_batches:

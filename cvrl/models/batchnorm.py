@@ -85,6 +85,23 @@ def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
     return _convert(module, {})
 
 
+def freeze_batchnorm(module: nn.Module) -> None:
+    """Let every batch norm in a module use its running statistics, and leave them as they are.
+
+    ``module.train()`` ends that, so a module that wants it kept calls this in its own ``train``.
+    Scale and shift stay trainable.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+        >>> freeze_batchnorm(net)
+        >>> net.training, net[1].training
+        (True, False)
+    """
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            part.eval()
+
+
 def _convert(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if module not in done:
         done[module] = module

@@ -1,0 +1,142 @@
+"""Fine-tuning: an encoder that has learnt something goes on to learn the classes of the data.
+
+With random weights it is training from scratch with the same recipe. What each part is from: layer-
+wise learning rates, BEiT (Bao et al., arXiv 2106.08254, app. H), here a layer a stage; label
+smoothing, Szegedy et al. (arXiv 1512.00567, sec. 7); mixup, Zhang et al. (arXiv 1710.09412, eq. 1);
+dropout on the pooled feature and batch norms kept as they were pre-trained, common in published
+fine-tuning of video networks (Feichtenhofer et al., arXiv 2104.14558, fine-tune with dropout 0.8).
+
+Deviations: mixup pairs the videos of one rank, each rank with a share of its own.
+
+Shapes: B videos on this rank, V views, N = B V clips, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cvrl.data.dataset import Batch
+from cvrl.models.backbones import Encoder
+from cvrl.models.batchnorm import freeze_batchnorm
+from cvrl.models.heads import ClassHead
+from cvrl.task import Task, parameter_groups
+from cvrl.utils import dist
+from cvrl.utils.checks import check_range
+
+
+class Finetune(Task):
+    """The mean cross entropy of every clip with the label of its video.
+
+    Args:
+        encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim).
+        class_names: of the K classes; filled in from the data.
+        layer_decay: the classifier learns at the schedule's rate, res5 at this times it, res4 at
+            its square, and so on down to the stem; 1 lets all learn alike. In (0, 1].
+        frozen_bn: whether the encoder's batch norms use the statistics they came with, as suits
+            small batches and few videos. With random weights there are none worth keeping.
+        dropout: probability of dropping a feature, in [0, 1).
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        mixup: alpha of the Beta(alpha, alpha) that the share of a mixed-in video is drawn from;
+            0 mixes nothing.
+
+    Raises:
+        UserError: a number out of its range.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> task = Finetune(build_encoder("r3d_small"), class_names=["a", "b"], layer_decay=0.5)
+        >>> [group["lr_scale"] for group in task.param_groups(0.0)[::2]]
+        [0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0]
+    """
+
+    accepts = frozenset({"clips"})
+    needs_labels = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        class_names: Sequence[str],
+        layer_decay: float = 1.0,
+        frozen_bn: bool = False,
+        dropout: float = 0.5,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_range("method.layer_decay", layer_decay, "(0, 1]")
+        check_range("method.dropout", dropout, "[0, 1)")
+        check_range("method.label_smoothing", label_smoothing, "[0, 1)")
+        check_range("method.mixup", mixup, "[0, inf)")
+        self.encoder = encoder
+        self.classifier = ClassHead(encoder.dim, class_names, dropout=dropout)
+        self.layer_decay = layer_decay
+        self.frozen_bn = frozen_bn
+        self.label_smoothing = label_smoothing
+        self.mixup = mixup
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy, and top-1 by the likelier of two mixed labels."""
+        clips_BVCTHW = batch.clips_BVCTHW
+        target_BK = F.one_hot(batch.labels_B, self.classifier.out_features).float()
+        if self.training and self.mixup > 0:
+            clips_BVCTHW, target_BK = mix(clips_BVCTHW, target_BK, alpha=self.mixup)
+        h_ND = self.encoder(clips_BVCTHW.flatten(0, 1))
+        logits_NK = self.classifier(h_ND).float()
+        target_NK = target_BK.repeat_interleave(clips_BVCTHW.shape[1], dim=0)
+        loss_N = F.cross_entropy(
+            logits_NK, target_NK, reduction="none", label_smoothing=self.label_smoothing
+        )
+        return {
+            "loss": dist.global_mean(loss_N),
+            "train_top1": (logits_NK.argmax(1) == target_NK.argmax(1)).float().mean().detach(),
+            "embedding_ND": F.normalize(h_ND.detach().float()),
+        }
+
+    def train(self, mode: bool = True) -> "Finetune":
+        """As every module's, but for batch norms that are to stay as they are."""
+        super().train(mode)
+        if self.frozen_bn:
+            freeze_batchnorm(self.encoder)
+        return self
+
+    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Two groups a layer, stem first; see :meth:`cvrl.task.Task.param_groups`."""
+        encoder = self.encoder
+        layers = [encoder.stem, encoder.res2, encoder.res3, encoder.res4, encoder.res5]
+        groups: list[dict[str, Any]] = []
+        for above, layer in enumerate(reversed([*layers, self.classifier])):
+            scale = self.layer_decay**above
+            groups = parameter_groups(layer.parameters(), weight_decay, lr_scale=scale) + groups
+        return groups
+
+
+def mix(clips_BVCTHW: Tensor, target_BK: Tensor, *, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend every video with another one of the batch, and their targets alike.
+
+    ``x = lambda x_i + (1 - lambda) x_j``, ``lambda ~ Beta(alpha, alpha)`` once a batch, ``j`` a
+    random permutation. Drawn from torch's own generator, which the loop seeds with the step.
+
+    Args:
+        clips_BVCTHW: floats.
+        target_BK: shares of the classes, which sum to 1.
+        alpha: > 0; small values mix little.
+
+    Returns:
+        The mixed clips and targets.
+
+    Example:
+        >>> clips, targets = mix(torch.rand(2, 1, 3, 1, 1, 1), torch.eye(2), alpha=1.0)
+        >>> targets.sum(dim=1).tolist()
+        [1.0, 1.0]
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    other_B = torch.randperm(len(clips_BVCTHW)).to(clips_BVCTHW.device)
+    clips_BVCTHW = share * clips_BVCTHW + (1 - share) * clips_BVCTHW[other_B]
+    return clips_BVCTHW, share * target_BK + (1 - share) * target_BK[other_B]
+
+
+METHOD = Finetune
