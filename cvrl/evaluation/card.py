@@ -24,6 +24,7 @@ SCORE_TITLES = {
     "r20": "R@20 %",
     "r50": "R@50 %",
     "map": "mAP %",
+    "map_micro": "mAP (micro) %",
     "alignment_error": "alignment error %",
     "forward": "first to second %",
     "backward": "second to first %",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cvrl.data.dataset import VideoReader
+from cvrl.data.tags import SEPARATOR
 from cvrl.evaluation.alignment import check_events
 from cvrl.evaluation.card import ProtocolCard, Result
 from cvrl.evaluation.contest import RUN as SIMPLE
@@ -18,23 +19,31 @@ from cvrl.evaluation.order_probe import CLIPS
 from cvrl.evaluation.parts import Parts, check_groups, list_sha256
 from cvrl.evaluation.retrieval import RECIPES
 from cvrl.evaluation.run_retrieval import retrieval_intake, run_retrieval
+from cvrl.evaluation.run_tags import run_tags
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import UserError
 
 __all__ = ["PROTOCOLS", "Options", "Protocol", "evaluate", "suitable_protocols"]
 
-Protocol = Literal["knn", "linear", "retrieval", "instance", "order_probe", "alignment"]
+Protocol = Literal[
+    "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment"
+]
 PROTOCOLS: tuple[Protocol, ...] = (
-    "knn", "linear", "retrieval", "instance", "order_probe", "alignment",
+    "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment",
 )  # fmt: skip
-RUN: dict[str, Callable[[Contest], Outcome]] = {**SIMPLE, "retrieval": run_retrieval}
+RUN: dict[str, Callable[[Contest], Outcome]] = {
+    **SIMPLE,
+    "retrieval": run_retrieval,
+    "linear_tags": run_tags,
+}
 READER = VideoReader()
 OPTIONS = Options()
-LABELLED: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval"})
+LABELLED: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval", "linear_tags"})
 FITTED: frozenset[Protocol] = LABELLED | {"order_probe"}  # they learn from a training part
 NEIGHBOURS: frozenset[Protocol] = frozenset({"knn", "retrieval"})
 PROBES: frozenset[Protocol] = frozenset({"order_probe", "alignment"})  # of order, not of content
+ONE_LABEL: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval"})
 
 
 def evaluate(
@@ -58,8 +67,9 @@ def evaluate(
     Args:
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
         parts: the videos, see :func:`cvrl.evaluation.parts.read_parts`.
-        protocols: knn, linear and retrieval need labels on both parts, order_probe needs both
-            parts, instance needs neither, alignment needs events seen by several cameras.
+        protocols: knn, linear, retrieval and linear_tags (for labels that are tags, ``sea+surf``)
+            need labels on both parts, order_probe needs both parts, instance needs neither,
+            alignment needs events seen by several cameras.
         options: how.
         untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
             left out.
@@ -117,7 +127,8 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
         parts: the videos.
         asked: protocols by name. ``all`` stands for every one that scores what a video shows, not
             its order; alignment only where the videos are films of events. None leaves the choice:
-            alignment for films of events, knn where both parts have labels, else instance.
+            alignment for films of events, linear_tags where labels are tags, knn where both parts
+            have labels, else instance.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -126,15 +137,19 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
         (['instance'], ['knn', 'linear', 'retrieval', 'instance'])
     """
     has_events = "event" in parts.test.table.column_names
+    has_tags = any(SEPARATOR in name for name in parts.test.class_names)
     if asked is not None:
-        probes = PROBES - {"alignment"} if has_events else PROBES
-        every = [p for p in PROTOCOLS if p not in probes]
+        left = PROBES - {"alignment"} if has_events else PROBES
+        left |= ONE_LABEL if has_tags else {"linear_tags"}
+        every = [p for p in PROTOCOLS if p not in left]
         return every if "all" in asked else cast(list[Protocol], list(asked))
     if has_events:
         return ["alignment"]
     both = [] if parts.train is None else [parts.train, parts.test]
     labelled = all(len(part) and (part.label_ids >= 0).all() for part in both)
-    return ["knn"] if both and labelled else ["instance"]
+    if not (both and labelled):
+        return ["instance"]
+    return ["linear_tags"] if has_tags else ["knn"]
 
 
 def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str:
@@ -221,6 +236,7 @@ def _about_data(parts: Parts, entry: Entry, protocol: Protocol) -> dict[str, Any
         "n_scored": entry.contest.contestants[0].test.n_scored,
         "n_missing": len(entry.test.bad),
         "missing": entry.test.names,
+        "n_train": 0,
     }
     if fitted and parts.train is not None and train is not None:
         facts |= {

@@ -265,7 +265,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("protocols", [[], ["knnn"]])
     def test_protocols(self, encoder: Encoder, parts: Parts, protocols: Sequence[Protocol]) -> None:
-        with pytest.raises(UserError, match="use knn, linear, instance"):
+        with pytest.raises(UserError, match="use knn, linear, retrieval"):
             evaluate(encoder, parts, protocols)
 
     def test_a_bad_video_is_not_left_out(
