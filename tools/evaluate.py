@@ -1,34 +1,35 @@
-"""Score a trained encoder beside its untrained twin and chance.
+"""Score a trained encoder beside its untrained twin and chance, or compare such scores.
 
 python tools/evaluate.py --checkpoint runs/x --protocol knn linear --train videos.csv
+python tools/evaluate.py --compare runs/x/eval/knn.json runs/y/eval/knn.json
 
 Writes runs/x/eval/<protocol>.json. The videos are those of the run's config unless given here.
 """
 
-import dataclasses
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from cvrl.config import Config, DataConfig, load_config
-from cvrl.data.loader import default_workers
+from cvrl.engine.score import run_folder, score_run
 from cvrl.evaluation.card import render
-from cvrl.evaluation.parts import read_parts
-from cvrl.evaluation.protocol import PROTOCOLS, Options, evaluate, suitable_protocols
-from cvrl.pretrained import load_encoder
-from cvrl.utils.errors import UserError, run_tool
+from cvrl.evaluation.compare import ACROSS, compare_files
+from cvrl.evaluation.protocol import PROTOCOLS
+from cvrl.evaluation.retrieval import RECIPES
+from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
-
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
 
 
 def parse() -> Namespace:
     """Read the command line; None stands for "as the run's config says"."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="run folder or model.safetensors")
+    switch: Any = {"action": "store_true", "default": None}
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", help="run folder or model.safetensors")
+    what.add_argument("--compare", nargs="+", metavar="JSON", help="results or folders, in a table")
+    add("--across", nargs="+", default=[], metavar="FIELD", help=f"of {', '.join(ACROSS)}")
     add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], help="default: what labels allow")
     add("--train", help="videos that carry the labels: folder, list or CSV")
     add("--test", help="videos to score; default: the test split of --train")
@@ -42,38 +43,33 @@ def parse() -> Namespace:
     add("--clips", type=int, dest="clips_per_video", help="clips spread over each video")
     add("--k", type=int, help="neighbours that vote")
     add("--temperature", type=float, help="of a vote's weight exp(similarity / temperature)")
-    add("--centre", action="store_true", default=None, help="subtract the training mean (kNN)")
+    add("--centre", **switch, help="subtract the training mean (kNN)")
     add("--scaling", choices=["standardise", "l2"], help="of features for the linear probe")
+    add("--retrieval", choices=RECIPES, help="whose recipe; VCOP's and CoCLR's as published")
+    add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
-    add("--still", action="store_true", default=None, help="repeat one frame of each clip")
-    add("--allow-group-leak", action="store_true", default=None, help="score it all the same")
+    add("--still", **switch, help="repeat one frame of each clip")
+    add("--allow-group-leak", **switch, help="score it all the same")
+    add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Load, read the lists, evaluate, show."""
+    """Score and show, or compare."""
     set_up_logging()
     args = parse()
-    run = path if (path := Path(args.checkpoint)).is_dir() else path.parent
-    encoder = load_encoder(args.checkpoint).to(args.device)
+    if args.compare:
+        for table in compare_files(args.compare, args.across):
+            Console().print(table)
+        return
     given = {key: value for key, value in vars(args).items() if value is not None}
-    has_config = (run / "config.yaml").exists()
-    if not (has_config or args.train):
-        raise UserError(run, "has no config.yaml that names videos", "give them with --train")
-    config = load_config(run / "config.yaml") if has_config else Config()
-    data = DataConfig() if args.train else config.data  # the run's splits fit the run's list only
-    data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
-    shares = {"hold_out": args.hold_out, "fallback_hold_out": data.hold_out}
-    parts = read_parts(**{k: getattr(data, k) for k in SOURCE}, **shares, seed=config.seed)
-    known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
-    options = Options(**{k: known[k] for k in vars(Options()) if k in known})
-    for result in evaluate(encoder, parts, suitable_protocols(parts, args.protocol), options):
+    for result in score_run(args.checkpoint, given, protocols=args.protocol, device=args.device):
         Console().print(render(result))
-        print(result.write(args.output or run / "eval"))
+        print(result.write(args.output or run_folder(args.checkpoint) / "eval"))
 
 
 if __name__ == "__main__":

@@ -310,6 +310,7 @@ class EvalDataset(Dataset[EvalItem]):
         clips_per_video: N, clips of each video.
         transform: ``transform(clips_NCTHW_uint8)``, float clips of one size.
         every_seconds: dense clips this far apart instead of N clips a video.
+        half_overlap: clips that overlap the next one by half, instead of N clips a video.
         reader: how files are opened.
         still: repeat the middle frame of each clip, which takes motion away and leaves the rest.
         name_bad: a file that cannot be decoded gives no clips and is named in ``bad``, for a caller
@@ -327,6 +328,7 @@ class EvalDataset(Dataset[EvalItem]):
         transform: Callable[[Tensor], Tensor],
         *,
         every_seconds: float | None = None,
+        half_overlap: bool = False,
         reader: VideoReader = VideoReader(),
         still: bool = False,
         name_bad: bool = False,
@@ -337,6 +339,7 @@ class EvalDataset(Dataset[EvalItem]):
         self.clips_per_video = clips_per_video
         self.transform = transform
         self.every_seconds = every_seconds
+        self.half_overlap = half_overlap
         self.reader = reader
         self.name_bad = name_bad
 
@@ -373,6 +376,9 @@ class EvalDataset(Dataset[EvalItem]):
         )
 
     def _starts(self, length: int, rate: float) -> Ints:
+        if self.half_overlap:
+            step = max(1, self.spec.span // 2)
+            return np.arange(0, self.spec.start_count(length), step, dtype=np.int64)
         if self.every_seconds is None:
             return spread_starts(length, self.spec, self.clips_per_video)
         step = max(1, round(self.every_seconds * rate))

@@ -21,11 +21,17 @@ SCORE_TITLES = {
     "mean_class": "mean class %",
     "r1": "R@1 %",
     "r5": "R@5 %",
+    "r10": "R@10 %",
+    "r20": "R@20 %",
+    "r50": "R@50 %",
+    "map": "mAP %",
+    "map_micro": "mAP (micro) %",
     "alignment_error": "alignment error %",
     "forward": "first to second %",
     "backward": "second to first %",
     "kendall_tau": "Kendall's tau x100",
 }
+MONITORS = ("median_rank", "embedding_std", "effective_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +39,13 @@ class ProtocolCard:
     """Everything that changes what a score means.
 
     Attributes:
-        protocol: knn, linear, instance or alignment.
+        protocol: knn, linear, retrieval, instance or alignment.
         test: where the scored videos came from.
         train: where the labelled ones came from; None where none are needed.
         n_classes: classes of the data set; None where labels are not used.
         n_listed: videos in the test list.
-        n_scored: videos scored; always equal to ``n_listed``.
-        n_train: videos of the training part.
+        n_scored: videos scored; with ``n_missing`` always equal to ``n_listed``.
+        n_train: videos of the training part that were learned from.
         group_check: whether the parts share a source group, in words.
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
@@ -58,6 +64,17 @@ class ProtocolCard:
         untrained: how the untrained row was made.
         notes: what else a reader should know.
         cvrl_version: that made the number.
+        variant: of the protocol, where it has several that must not be mixed.
+        n_missing: videos of the test list that could not be decoded, where that was allowed.
+        missing: path and reason of the first few of them.
+        n_train_missing: the same for the training list.
+        train_missing: path and reason of the first few.
+        test_list: what the test list holds, see :func:`cvrl.evaluation.parts.list_sha256`; empty on
+            cards from before it was kept, as is the next.
+        train_list: the same of the training list.
+
+    Raises:
+        ValueError: videos that were neither scored nor counted as missing.
     """
 
     protocol: str
@@ -83,6 +100,19 @@ class ProtocolCard:
     still: bool = False
     notes: list[str] = field(default_factory=list)
     cvrl_version: str = __version__
+    variant: str = ""
+    n_missing: int = 0
+    missing: list[str] = field(default_factory=list)
+    n_train_missing: int = 0
+    train_missing: list[str] = field(default_factory=list)
+    test_list: str = ""
+    train_list: str = ""
+
+    def __post_init__(self) -> None:
+        if self.n_scored + self.n_missing != self.n_listed:
+            raise ValueError(
+                f"{self.n_scored} videos scored, {self.n_missing} missing, {self.n_listed} listed"
+            )
 
 
 @dataclass(frozen=True)
@@ -125,13 +155,14 @@ class Result:
         raise KeyError(name)
 
     def write(self, folder: str | PathLike[str]) -> Path:
-        """Write ``<protocol>.json``, or ``<protocol>_still.json``, whole or not at all.
+        """Write ``<protocol>.json``, ``<protocol>_<variant>.json`` or ``..._still.json``, whole.
 
         Returns:
             The file.
         """
         still = "_still" if self.card.still else ""
-        path = Path(folder) / f"{self.card.protocol}{still}.json"
+        variant = f"_{self.card.variant}" if self.card.variant else ""
+        path = Path(folder) / f"{self.card.protocol}{variant}{still}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -159,18 +190,16 @@ def render(result: Result) -> RenderableType:
     Returns:
         Something for ``rich.console.Console.print``.
     """
-    table = Table(
-        title=f"{title(result.card)} on {result.card.n_scored} videos", title_justify="left"
-    )
+    table = Table(title=f"{title(result.card)} on {counted(result.card)}", title_justify="left")
     table.add_column("")
     names = list(result.row("chance").scores)
     for name in names:
         table.add_column(SCORE_TITLES.get(name, name), justify="right")
-    monitors = [m for m in ("embedding_std", "effective_rank") if m in result.rows[0].details]
+    monitors = [m for m in MONITORS if m in result.rows[0].details]
     for name in monitors:
         table.add_column(name.replace("_", " "), justify="right")
     for row in result.rows:
-        scores = [_percent(row.scores.get(name)) for name in names]
+        scores = [percent(row.scores.get(name)) for name in names]
         table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
     return Group(table, Text("\n".join(card_lines(result.card))))
 
@@ -182,7 +211,22 @@ def title(card: ProtocolCard) -> str:
         >>> title(example_card())
         'knn'
     """
-    return f"{card.protocol}, one frame repeated" if card.still else card.protocol
+    name = f"{card.protocol} ({card.variant})" if card.variant else card.protocol
+    return f"{name}, one frame repeated" if card.still else name
+
+
+def counted(card: ProtocolCard) -> str:
+    """How many videos were scored, and how many of the list were not.
+
+    Example:
+        >>> counted(example_card())
+        '8 videos'
+        >>> counted(replace(example_card(), n_scored=6, n_missing=2))
+        '6 of 8 videos, 2 missing'
+    """
+    if not card.n_missing:
+        return f"{card.n_scored} videos"
+    return f"{card.n_scored} of {card.n_listed} videos, {card.n_missing} missing"
 
 
 def card_lines(card: ProtocolCard) -> list[str]:
@@ -194,9 +238,13 @@ def card_lines(card: ProtocolCard) -> list[str]:
     """
     classes = "" if card.n_classes is None else f", {card.n_classes} classes"
     settings = ", ".join(f"{key} {value}" for key, value in card.settings.items())
-    lines = [f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{classes}"]
+    missing = _missing(card.n_missing, card.missing)
+    lines = [
+        f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
+    ]
     if card.train is not None:
-        lines.append(f"train   {card.train}: {card.n_train} videos")
+        missing = _missing(card.n_train_missing, card.train_missing)
+        lines.append(f"train   {card.train}: {card.n_train} videos{missing}")
     lines += [
         f"groups  {card.group_check}",
         f"views   {card.clips_per_video or 'dense'} clips x {card.crops_per_clip} centre crop, "
@@ -247,7 +295,19 @@ def example_card() -> ProtocolCard:
     )
 
 
-def _percent(share: float | None) -> str:
+def _missing(count: int, names: list[str]) -> str:
+    """How many of a list are missing, and the first of them."""
+    more = " ..." if count > len(names) else ""
+    return f", {count} MISSING ({'; '.join(names)}{more})" if count else ""
+
+
+def percent(share: float | None) -> str:
+    """A share in percent; a dash where a protocol does not define it.
+
+    Example:
+        >>> percent(0.625), percent(None)
+        ('62.5', '-')
+    """
     return "-" if share is None else f"{100 * share:.1f}"
 
 

@@ -26,7 +26,8 @@ from cvrl.evaluation.instance import instance_retrieval
 from cvrl.evaluation.knn import Scores, clip_k, knn_accuracy
 from cvrl.evaluation.linear import L2_GRID, Scaling, linear_probe
 from cvrl.evaluation.order_probe import ORDERS, order_probe
-from cvrl.evaluation.parts import Parts
+from cvrl.evaluation.parts import Parts, group_numbers
+from cvrl.evaluation.retrieval import RetrievalRecipe
 
 Shares = dict[str, float | None]  # by score; None where the protocol does not define it
 
@@ -47,8 +48,13 @@ class Options:
         workers: loader processes.
         still: repeat one frame of each clip: what is scored is what a single frame shows.
         allow_group_leak: score parts that share a source group, and say so on the card.
+        allow_missing: count test and training files that cannot be decoded on the card, instead of
+            failing with the name of the first.
         every_seconds: from the start of one clip to that of the next, for alignment; 0 is a clip
             at every frame.
+        retrieval: the recipe of protocol retrieval, see :mod:`cvrl.evaluation.retrieval`.
+        leave_same_group_out: kNN and retrieval overlook training videos of a query's own source
+            group, so that parts may share groups, or be one and the same.
     """
 
     clips_per_video: int = 2
@@ -62,7 +68,10 @@ class Options:
     workers: int = 0
     still: bool = False
     allow_group_leak: bool = False
+    allow_missing: bool = False
     every_seconds: float = 0.0
+    retrieval: RetrievalRecipe = "default"
+    leave_same_group_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,14 +107,21 @@ class Outcome:
     rows: list[Row]
     settings: dict[str, Any]
     notes: list[str]
+    variant: str = ""
 
 
-def _rows(
+def rows_of(
     contest: Contest,
     run: Callable[[Contestant], tuple[Shares, dict[str, Any]]],
     chance: Shares,
 ) -> list[Row]:
-    """Run a protocol on each network; of the untrained twins the one that scores higher stays."""
+    """Run a protocol on each network; of the untrained twins the one that scores higher stays.
+
+    Args:
+        contest: the networks.
+        run: scores and details of one of them.
+        chance: scores of chance; the first one chooses among the twins.
+    """
     rows, twins = [], []
     for contestant in contest.contestants:
         scores, details = run(contestant)
@@ -120,12 +136,13 @@ def _rows(
 
 def _run_knn(contest: Contest) -> Outcome:
     options = contest.options
-    train, train_labels_V, test_labels_V, n_classes = _labels(contest.parts)
+    train, train_labels_V, test_labels_V, n_classes = labels_of(contest.parts)
     k = clip_k(options.k, len(train))
+    groups = group_numbers(contest.parts) if options.leave_same_group_out else (None, None)
 
     def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
         """Scores and details of one network."""
-        test_VD, train_VD = _means(contestant)
+        test_VD, train_VD = means_of(contestant)
         scores = knn_accuracy(
             test_VD,
             test_labels_V,
@@ -135,21 +152,28 @@ def _run_knn(contest: Contest) -> Outcome:
             temperature=options.temperature,
             n_classes=n_classes,
             centre=options.centre,
+            query_groups_M=groups[0],
+            gallery_groups_N=groups[1],
         )
         return _shares(scores), {}
 
-    rows = _rows(contest, run, _constant_answer(test_labels_V, n_classes))
-    settings = {"k": k, "temperature": options.temperature, "centre": options.centre}
-    return Outcome(rows, settings, _unseen_classes(contest.parts))
+    rows = rows_of(contest, run, _constant_answer(test_labels_V, n_classes))
+    settings: dict[str, Any] = {
+        "k": k,
+        "temperature": options.temperature,
+        "centre": options.centre,
+    }
+    settings |= {"same_group": "left out"} if options.leave_same_group_out else {}
+    return Outcome(rows, settings, unseen_classes(contest.parts))
 
 
 def _run_linear(contest: Contest) -> Outcome:
     options = contest.options
-    train, train_labels_V, test_labels_V, n_classes = _labels(contest.parts)
+    train, train_labels_V, test_labels_V, n_classes = labels_of(contest.parts)
 
     def run(contestant: Contestant) -> tuple[Shares, dict[str, Any]]:
         """Scores and details of one network."""
-        test_VD, train_VD = _means(contestant)
+        test_VD, train_VD = means_of(contestant)
         probe = linear_probe(
             train_VD,
             train_labels_V,
@@ -164,13 +188,13 @@ def _run_linear(contest: Contest) -> Outcome:
         held_out = {f"{l2:g}": share for l2, share in probe.held_out.items()}
         return _shares(probe.scores), {"l2": probe.l2, "held_out_top1_by_l2": held_out}
 
-    rows = _rows(contest, run, _constant_answer(test_labels_V, n_classes))
+    rows = rows_of(contest, run, _constant_answer(test_labels_V, n_classes))
     settings = {
         "scaling": options.scaling,
         "l2_grid": list(options.l2_grid),
         "l2 chosen on": "train",
     }
-    return Outcome(rows, settings, _unseen_classes(contest.parts))
+    return Outcome(rows, settings, unseen_classes(contest.parts))
 
 
 def _run_instance(contest: Contest) -> Outcome:
@@ -183,7 +207,7 @@ def _run_instance(contest: Contest) -> Outcome:
         return {"r1": scores.r1, "r5": scores.r5}, {"alignment": scores.alignment}
 
     any_one = next(iter(found.values()))  # chance and counts are the same for every network
-    rows = _rows(contest, run, {"r1": any_one.chance_r1, "r5": any_one.chance_r5})
+    rows = rows_of(contest, run, {"r1": any_one.chance_r1, "r5": any_one.chance_r5})
     settings = {"queries": "first and last clip of each video", "n_queries": any_one.n_queries}
     short = any_one.n_same_clip
     notes = [f"{short} videos are too short for two different clips"] if short else []
@@ -205,7 +229,7 @@ def _run_order_probe(contest: Contest) -> Outcome:
         short.add(unasked)
         return {"top1": probe.scores.top1}, {"l2": probe.l2}
 
-    rows = _rows(contest, run, {"top1": 1 / len(ORDERS)})
+    rows = rows_of(contest, run, {"top1": 1 / len(ORDERS)})
     settings = {"clips": "first, middle and last of each video", "orders": len(ORDERS)}
     notes = [f"{max(short)} videos are too short for three clips"] if max(short) else []
     return Outcome(rows, settings, notes)
@@ -259,14 +283,14 @@ def _same_both_ways(error: float) -> Shares:
     return {"alignment_error": error, "forward": error, "backward": error, "kendall_tau": 0.0}
 
 
-def _labels(parts: Parts) -> tuple[Manifest, Tensor, Tensor, int]:
+def labels_of(parts: Parts) -> tuple[Manifest, Tensor, Tensor, int]:
     """The training part, both parts' classes, and how many classes there are."""
     assert parts.train is not None  # _check has refused labelled protocols without one
     train_V, test_V = (torch.from_numpy(p.label_ids) for p in (parts.train, parts.test))
     return parts.train, train_V, test_V, len(parts.test.class_names)
 
 
-def _means(contestant: Contestant) -> tuple[Tensor, Tensor]:
+def means_of(contestant: Contestant) -> tuple[Tensor, Tensor]:
     assert contestant.train is not None  # _extract has read it for labelled protocols
     return mean_over_clips(contestant.test), mean_over_clips(contestant.train)
 
@@ -283,9 +307,9 @@ def _constant_answer(labels_V: Tensor, n_classes: int) -> Shares:
     return {"top1": float(share_C[0]), "top5": top5, "mean_class": 1 / len(set(labels_V.tolist()))}
 
 
-def _unseen_classes(parts: Parts) -> list[str]:
+def unseen_classes(parts: Parts) -> list[str]:
     """A note that names the test classes which the training part has no video of."""
-    _, train_labels_V, test_labels_V, _ = _labels(parts)
+    _, train_labels_V, test_labels_V, _ = labels_of(parts)
     unseen = sorted(set(test_labels_V.tolist()) - set(train_labels_V.tolist()))
     names = ", ".join(parts.test.class_names[c] for c in unseen)
     return [f"classes without a training video are always wrong: {names}"] if unseen else []

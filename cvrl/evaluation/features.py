@@ -12,10 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cvrl.data.dataset import EvalDataset
+from cvrl.data.dataset import BadVideo, EvalDataset
 from cvrl.data.loader import eval_loader
+from cvrl.evaluation.missing import account_for
 from cvrl.models.backbones import Encoder
-from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.utils.errors import UserError
 from cvrl.utils.log import track
 
 Stage = Literal["res2", "res3", "res4", "res5", "pooled", "projected"]
@@ -32,6 +33,8 @@ class Features:
         start_N: when the clip starts, in seconds of its video.
         end_N: when its last frame ends, in seconds.
         n_listed: videos in the list.
+        bad: path and reason of videos without features, where the data set names them; see
+            :func:`cvrl.evaluation.missing.account_for`.
     """
 
     vectors_ND: Tensor
@@ -39,10 +42,11 @@ class Features:
     start_N: Tensor
     end_N: Tensor
     n_listed: int
+    bad: tuple[BadVideo, ...] = ()
 
     @property
     def n_scored(self) -> int:
-        """Videos that have features: all listed ones, or :func:`extract_features` raises."""
+        """Videos that have features: all listed ones but those in ``bad``."""
         return len(set(self.index_N.tolist()))
 
 
@@ -68,7 +72,7 @@ def extract_features(
         description: the words on the progress bar.
 
     Raises:
-        CorruptVideoError: a video cannot be decoded. None is ever left out.
+        CorruptVideoError: a video cannot be decoded, unless the data set names such ones.
         UserError: the list is empty, or the encoder has no such stage.
 
     Example:
@@ -109,8 +113,8 @@ def extract_together(
         One :class:`Features` an encoder, of its pooled stage.
 
     Raises:
-        CorruptVideoError: a video cannot be decoded.
-        UserError: the list is empty.
+        CorruptVideoError: a video cannot be decoded, unless the data set names such ones.
+        UserError: the list is empty, or none of its videos can be decoded.
     """
     networks = [partial(encode, encoder) for encoder in encoders]
     with evaluating(*encoders):
@@ -131,19 +135,25 @@ def _extract(
         raise UserError("the list of videos", "is empty", "check the list and its split column")
     vectors: list[list[Tensor]] = [[] for _ in networks]
     index, start, end = [], [], []
+    bad: list[BadVideo] = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         loader = eval_loader(dataset, batch_videos=batch_videos, workers=workers)
         for batch in track(loader, len(loader), description, unit="batches"):
+            bad += batch.bad
+            if not len(batch.index_M):
+                continue
             clips_MCTHW = batch.clips_MCTHW.to(device)
             for parts, network in zip(vectors, networks, strict=True):
                 parts.append(network(clips_MCTHW).cpu())
             index.append(batch.index_M)
             start.append(batch.start_M)
             end.append(batch.end_M)
-    index_N, start_N, end_N = torch.cat(index), torch.cat(start), torch.cat(end)
-    features = [Features(torch.cat(v), index_N, start_N, end_N, len(dataset)) for v in vectors]
+    index_N = torch.cat(index) if index else torch.empty(0, dtype=torch.long)
+    account_for(dataset.manifest, index_N, bad)
+    facts = (index_N, torch.cat(start), torch.cat(end), len(dataset), tuple(bad))
+    features = [Features(torch.cat(v), *facts) for v in vectors]
     for one in features:
-        _check_complete(one, dataset)
+        _check_finite(one, dataset)
     return features
 
 
@@ -288,13 +298,8 @@ def _vectors(values: Tensor) -> Tensor:
     return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
 
 
-def _check_complete(features: Features, dataset: EvalDataset) -> None:
-    """Refuse features of fewer videos than listed, or that are not finite, naming a video."""
-    missing = set(range(features.n_listed)) - set(features.index_N.tolist())
-    if missing:
-        path = dataset.manifest.path(min(missing))
-        reason = f"gave no clip; {features.n_scored} of {features.n_listed} videos were scored"
-        raise CorruptVideoError(path, reason)
+def _check_finite(features: Features, dataset: EvalDataset) -> None:
+    """Refuse features that are not finite, naming a video."""
     finite_N = torch.isfinite(features.vectors_ND).all(dim=1)
     if not bool(finite_N.all()):
         row = int(features.index_N[~finite_N][0])

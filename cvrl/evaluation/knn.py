@@ -36,7 +36,13 @@ class Scores:
 
 
 def neighbours(
-    query_MD: Tensor, gallery_ND: Tensor, k: int, chunk: int = 1024
+    query_MD: Tensor,
+    gallery_ND: Tensor,
+    k: int,
+    chunk: int = 1024,
+    *,
+    query_groups_M: Tensor | None = None,
+    gallery_groups_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the k gallery rows nearest to each query by cosine similarity, exactly.
 
@@ -45,12 +51,17 @@ def neighbours(
         gallery_ND: features of any norm, shape (N, D).
         k: how many, 1 to N.
         chunk: queries compared at a time; bounds memory at chunk x N similarities.
+        query_groups_M: source groups; with ``gallery_groups_N``, rows of a query's own group are
+            no neighbours of it.
+        gallery_groups_N: numbered alike.
 
     Returns:
-        Similarities in [-1, 1], descending, and gallery rows, both of shape (M, K).
+        Similarities in [-1, 1], descending, and gallery rows, both of shape (M, K). Where a query
+        has fewer than k rows outside its group, the similarity of the others is -inf.
 
     Raises:
         ValueError: k outside 1 to N.
+        UserError: a query has no row outside its own group.
 
     Example:
         >>> gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -61,9 +72,16 @@ def neighbours(
     if not 1 <= k <= len(gallery_ND):
         raise ValueError(f"k must be 1 to {len(gallery_ND)}, the size of the gallery, got {k}")
     gallery_DN = F.normalize(gallery_ND.float(), dim=1).T
-    parts = [
-        (F.normalize(q.float(), dim=1) @ gallery_DN).topk(k) for q in torch.split(query_MD, chunk)
-    ]
+    parts = []
+    for row_Q in torch.split(torch.arange(len(query_MD)), chunk):
+        similarity_QN = F.normalize(query_MD[row_Q].float(), dim=1) @ gallery_DN
+        if query_groups_M is not None and gallery_groups_N is not None:
+            own_QN = query_groups_M[row_Q, None] == gallery_groups_N
+            if bool(own_QN.all(dim=1).any()):
+                reason = "a query has no neighbour outside its own group"
+                raise UserError("--leave-same-group-out", reason, "give a larger training part")
+            similarity_QN[own_QN] = -torch.inf
+        parts.append(similarity_QN.topk(k))
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 
@@ -140,6 +158,8 @@ def knn_accuracy(
     temperature: float = 0.07,
     n_classes: int | None = None,
     centre: bool = False,
+    query_groups_M: Tensor | None = None,
+    gallery_groups_N: Tensor | None = None,
 ) -> Scores:
     """Classify each query by the weighted vote of its k nearest gallery rows.
 
@@ -152,6 +172,9 @@ def knn_accuracy(
         temperature: of the vote.
         n_classes: C; the largest label plus one when left out.
         centre: subtract the gallery's mean from both parts first, never the queries' own.
+        query_groups_M: source groups; with ``gallery_groups_N``, rows of a query's own group have
+            no vote.
+        gallery_groups_N: numbered alike.
 
     Raises:
         UserError: an empty part, or a label missing (negative).
@@ -167,7 +190,13 @@ def knn_accuracy(
         mean_D = gallery_ND.mean(dim=0)
         gallery_ND, query_MD = gallery_ND - mean_D, query_MD - mean_D
     n_classes = n_classes or int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
-    similarity_MK, row_MK = neighbours(query_MD, gallery_ND, clip_k(k, len(gallery_ND)))
+    similarity_MK, row_MK = neighbours(
+        query_MD,
+        gallery_ND,
+        clip_k(k, len(gallery_ND)),
+        query_groups_M=query_groups_M,
+        gallery_groups_N=gallery_groups_N,
+    )
     votes_MC = vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
     return score(votes_MC, query_labels_M)
 

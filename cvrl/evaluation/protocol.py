@@ -1,39 +1,49 @@
 """One function from an encoder and a data set to results with their cards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
-from cvrl.data.dataset import EvalDataset, VideoReader
-from cvrl.data.manifest import Manifest
+from cvrl.data.dataset import VideoReader
+from cvrl.data.tags import SEPARATOR
 from cvrl.evaluation.alignment import check_events
 from cvrl.evaluation.card import ProtocolCard, Result
-from cvrl.evaluation.contest import RUN, Contest, Contestant, Options
-from cvrl.evaluation.features import (
-    Features,
-    extract_together,
-    module_device,
-    project,
-    transform_of,
-)
+from cvrl.evaluation.contest import RUN as SIMPLE
+from cvrl.evaluation.contest import Contest, Options, Outcome
+from cvrl.evaluation.entrants import Entrants, Entry, Intake, clips_of
+from cvrl.evaluation.features import module_device
 from cvrl.evaluation.knn import check_labels
 from cvrl.evaluation.order_probe import CLIPS
-from cvrl.evaluation.parts import Parts, check_groups
+from cvrl.evaluation.parts import Parts, check_groups, list_sha256
+from cvrl.evaluation.retrieval import RECIPES
+from cvrl.evaluation.run_retrieval import retrieval_intake, run_retrieval
+from cvrl.evaluation.run_tags import run_tags
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import UserError
 
 __all__ = ["PROTOCOLS", "Options", "Protocol", "evaluate", "suitable_protocols"]
 
-Protocol = Literal["knn", "linear", "instance", "order_probe", "alignment"]
-PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "instance", "order_probe", "alignment")
+Protocol = Literal[
+    "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment"
+]
+PROTOCOLS: tuple[Protocol, ...] = (
+    "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment",
+)  # fmt: skip
+RUN: dict[str, Callable[[Contest], Outcome]] = {
+    **SIMPLE,
+    "retrieval": run_retrieval,
+    "linear_tags": run_tags,
+}
 READER = VideoReader()
 OPTIONS = Options()
-LABELLED: frozenset[Protocol] = frozenset({"knn", "linear"})
+LABELLED: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval", "linear_tags"})
 FITTED: frozenset[Protocol] = LABELLED | {"order_probe"}  # they learn from a training part
-DENSE: frozenset[Protocol] = frozenset({"alignment"})
+NEIGHBOURS: frozenset[Protocol] = frozenset({"knn", "retrieval"})
+PROBES: frozenset[Protocol] = frozenset({"order_probe", "alignment"})  # of order, not of content
+ONE_LABEL: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval"})
 
 
 def evaluate(
@@ -47,17 +57,19 @@ def evaluate(
 ) -> list[Result]:
     """Score an encoder, and its untrained twin beside it, by one or several protocols.
 
-    Every video is decoded once for all protocols and networks (some training videos once more, to
-    measure the twin's batch norm; for alignment, which takes other clips, all are). Three rows come
-    out: trained; untrained, which is the better of two ways to treat batch norm, see
-    :mod:`cvrl.evaluation.untrained`; and chance, which for labels is the best constant answer.
-    Alignment adds the trained network behind its projection head, and two fixed answers.
+    Every video is decoded once for all networks, and for all protocols that take the same clips
+    (some training videos once more, to measure the twin's batch norm; alignment and the published
+    recipes of retrieval take other clips). Three rows come out: trained; untrained, which is the
+    better of two ways to treat batch norm, see :mod:`cvrl.evaluation.untrained`; and chance, which
+    for labels is the best constant answer. Alignment adds the trained network behind its projection
+    head, and two fixed answers.
 
     Args:
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
         parts: the videos, see :func:`cvrl.evaluation.parts.read_parts`.
-        protocols: knn and linear need labels on both parts, order_probe needs both parts, instance
-            needs neither, alignment needs events seen by several cameras.
+        protocols: knn, linear, retrieval and linear_tags (for labels that are tags, ``sea+surf``)
+            need labels on both parts, order_probe needs both parts, instance needs neither,
+            alignment needs events seen by several cameras.
         options: how.
         untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
             left out.
@@ -68,7 +80,8 @@ def evaluate(
 
     Raises:
         UserError: labels are missing, the parts share groups, or a setting cannot be used.
-        CorruptVideoError: a video cannot be decoded. None is left out of a score.
+        CorruptVideoError: a video cannot be decoded. None is left out of a score, unless the
+            options allow missing videos: then the cards count and name them.
 
     Example:
         >>> from cvrl import load_encoder
@@ -78,25 +91,30 @@ def evaluate(
         0.62
     """
     group_check = _check(parts, protocols, options)
-    entered = {
-        dense: _contestants(encoder, untrained, parts, protocols, options, reader, dense=dense)
-        for dense in {protocol in DENSE for protocol in protocols}
+    twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
+    entrants = Entrants(encoder, twins, parts, options, reader)
+    wanted: dict[Intake, list[Protocol]] = {}
+    for protocol in protocols:
+        wanted.setdefault(_intake(protocol, options), []).append(protocol)
+    entries = {
+        intake: entrants.enter(intake, train=bool(FITTED.intersection(asking)))
+        for intake, asking in wanted.items()
     }
     weights = weights_sha256(encoder)
     results = []
     for protocol in protocols:
-        contestants, untrained_words = entered[protocol in DENSE]
-        contest = Contest(parts, options, contestants)
-        outcome = RUN[protocol](contest)
+        intake = _intake(protocol, options)
+        outcome = RUN[protocol](entries[intake].contest)
         card = ProtocolCard(
             protocol=protocol,
+            variant=outcome.variant,
             group_check=group_check,
             settings=outcome.settings,
-            notes=outcome.notes,
+            notes=[*outcome.notes, *_marked_bad(parts)],
             untrained=untrained_words,
             weights_sha256=weights,
-            **_about_data(contest, protocol),
-            **_about_clips(encoder, options, dense=protocol in DENSE),
+            **_about_data(parts, entries[intake], protocol),
+            **_about_clips(encoder, options, intake),
         )
         results.append(Result(card, outcome.rows))
     return results
@@ -109,24 +127,29 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
         parts: the videos.
         asked: protocols by name. ``all`` stands for every one that scores what a video shows, not
             its order; alignment only where the videos are films of events. None leaves the choice:
-            alignment for films of events, knn where both parts have labels, else instance.
+            alignment for films of events, linear_tags where labels are tags, knn where both parts
+            have labels, else instance.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
         >>> parts = Parts(make_manifest({"path": ["a.mp4"]}, root="/"))
         >>> suitable_protocols(parts), suitable_protocols(parts, ["all"])
-        (['instance'], ['knn', 'linear', 'instance'])
+        (['instance'], ['knn', 'linear', 'retrieval', 'instance'])
     """
     has_events = "event" in parts.test.table.column_names
+    has_tags = any(SEPARATOR in name for name in parts.test.class_names)
     if asked is not None:
-        probes = {"order_probe"} if has_events else {"order_probe", "alignment"}
-        every = [p for p in PROTOCOLS if p not in probes]
+        left = PROBES - {"alignment"} if has_events else PROBES
+        left |= ONE_LABEL if has_tags else {"linear_tags"}
+        every = [p for p in PROTOCOLS if p not in left]
         return every if "all" in asked else cast(list[Protocol], list(asked))
     if has_events:
         return ["alignment"]
     both = [] if parts.train is None else [parts.train, parts.test]
     labelled = all(len(part) and (part.label_ids >= 0).all() for part in both)
-    return ["knn"] if both and labelled else ["instance"]
+    if not (both and labelled):
+        return ["instance"]
+    return ["linear_tags"] if has_tags else ["knn"]
 
 
 def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str:
@@ -148,7 +171,9 @@ def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str
         check_labels(str(parts.train_name), torch.from_numpy(parts.train.label_ids))
     if parts.train is None:
         return "one part only"
-    return check_groups(parts.train, parts.test, allow_leak=options.allow_group_leak)
+    apart = options.leave_same_group_out and NEIGHBOURS.issuperset(protocols)
+    found = check_groups(parts.train, parts.test, allow_leak=apart or options.allow_group_leak)
+    return f"no neighbours of a query's own group; {found}" if apart else found
 
 
 def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
@@ -159,6 +184,9 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
         raise UserError(f"temperature = {options.temperature}", "must be above 0", "0.07 is usual")
     if not 0 <= options.every_seconds < float("inf"):
         raise UserError(f"every_seconds = {options.every_seconds}", "must be 0 or more", "use 0")
+    if options.retrieval not in RECIPES:
+        known = f"use {', '.join(RECIPES)}"
+        raise UserError(f"retrieval = {options.retrieval}", "is not a recipe", known)
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
     if "order_probe" in protocols and options.clips_per_video < CLIPS:
@@ -166,67 +194,77 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
         raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)
 
 
-def _contestants(
+def _twins(
     encoder: Encoder,
     untrained: nn.Module | None,
     parts: Parts,
-    protocols: Sequence[Protocol],
     options: Options,
     reader: VideoReader,
-    *,
-    dense: bool,
-) -> tuple[list[Contestant], str]:
-    """Features of the networks, and how the untrained row is made, in words."""
-
-    def clips(manifest: Manifest, every: float | None = None) -> EvalDataset:
-        """The clips of a part, spread over each video or every so many seconds."""
-        how: dict[str, Any] = {"every_seconds": every, "reader": reader, "still": options.still}
-        return EvalDataset(manifest, encoder.clip, options.clips_per_video, transform, **how)
-
-    transform = transform_of(encoder)
-    test, train = clips(parts.test), clips(parts.train) if parts.train is not None else None
-    how: dict[str, Any] = {"batch_videos": options.batch_videos, "workers": options.workers}
+) -> tuple[dict[str, nn.Module], str]:
+    """The networks of the untrained row, and how they are made, in words."""
     if untrained is not None:
-        twins, words = {"as given": untrained}, "a network that was given for it"
-    else:
-        device = module_device(encoder)
-        twins, words = untrained_twins(encoder.spec, train or test, options.seed, device, **how)
-    networks = [encoder, *twins.values()]
-    if dense:
-        test, how["batch_videos"] = clips(parts.test, options.every_seconds), 1
-    tests = extract_together(networks, test, description="test part", **how)
-    trains: list[Features | None] = [None] * len(networks)
-    if train is not None and not dense and FITTED.intersection(protocols):
-        trains = [*extract_together(networks, train, description="training part", **how)]
-    names = [("trained", ""), *(("untrained", norm) for norm in twins)]
-    rows = zip(names, tests, trains, strict=True)
-    contestants = [Contestant(*name, test, train) for name, test, train in rows]
-    if dense and encoder.projector is not None:
-        contestants.insert(1, Contestant("projected", "", project(encoder, tests[0]), None))
-    return contestants, words
+        return {"as given": untrained}, "a network that was given for it"
+    intake = Intake(options.clips_per_video)
+    return untrained_twins(
+        encoder.spec,
+        clips_of(parts.train or parts.test, encoder, intake, options, reader),
+        options.seed,
+        module_device(encoder),
+        batch_videos=options.batch_videos,
+        workers=options.workers,
+    )
 
 
-def _about_data(contest: Contest, protocol: Protocol) -> dict[str, Any]:
-    parts, fitted, labelled = contest.parts, protocol in FITTED, protocol in LABELLED
-    return {
+def _intake(protocol: Protocol, options: Options) -> Intake:
+    """What a protocol takes of each video."""
+    if protocol == "alignment":
+        return Intake(None, every_seconds=options.every_seconds, project=True)
+    if protocol == "retrieval":
+        return retrieval_intake(options.retrieval, options.clips_per_video)
+    return Intake(options.clips_per_video)
+
+
+def _about_data(parts: Parts, entry: Entry, protocol: Protocol) -> dict[str, Any]:
+    """The card's fields on both parts, as listed and as scored."""
+    fitted, labelled, train = protocol in FITTED, protocol in LABELLED, entry.train
+    facts: dict[str, Any] = {
         "test": parts.test_name,
+        "test_list": list_sha256(parts.test),
         "train": parts.train_name if fitted else None,
         "n_classes": len(parts.test.class_names) if labelled else None,
-        "n_listed": len(parts.test),
-        "n_scored": contest.contestants[0].test.n_scored,
-        "n_train": len(parts.train) if fitted and parts.train is not None else 0,
+        "n_listed": entry.test.n_listed,
+        "n_scored": entry.contest.contestants[0].test.n_scored,
+        "n_missing": len(entry.test.bad),
+        "missing": entry.test.names,
+        "n_train": 0,
     }
+    if fitted and parts.train is not None and train is not None:
+        facts |= {
+            "train_list": list_sha256(parts.train),
+            "n_train": len(train.manifest),
+            "n_train_missing": len(train.bad),
+            "train_missing": train.names,
+        }
+    return facts
 
 
-def _about_clips(encoder: Encoder, options: Options, *, dense: bool) -> dict[str, Any]:
+def _about_clips(encoder: Encoder, options: Options, intake: Intake) -> dict[str, Any]:
     return {
-        "clips_per_video": None if dense else options.clips_per_video,
+        "clips_per_video": intake.clips,
         "clip_frames": encoder.clip.frames,
         "clip_stride": encoder.clip.stride,
         "short_video": encoder.clip.short_video,
         "size": encoder.size,
-        "stage": "pooled",
+        "stage": "res5, max-pooled" if intake.max_pooled else "pooled",
         "still": options.still,
         "encoder": dict(encoder.spec),
         "seed": options.seed,
     }
+
+
+def _marked_bad(parts: Parts) -> list[str]:
+    """Notes on rows that a scan marked bad, which are in no part."""
+    lists = {part.source: part.bad for part in (parts.test, parts.train) if part and part.bad}
+    return [
+        f"{bad} rows of {source} are marked bad there, in no part" for source, bad in lists.items()
+    ]

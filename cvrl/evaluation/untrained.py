@@ -115,7 +115,7 @@ def recalibrate_batch_norm(
         The number of videos used; 0 for an encoder without batch norm, which is left alone.
 
     Raises:
-        CorruptVideoError: a video cannot be decoded.
+        CorruptVideoError: a video cannot be decoded, unless the data set names such ones.
     """
     if not any(isinstance(part, _BatchNorm) for part in encoder.modules()):
         return 0
@@ -123,11 +123,13 @@ def recalibrate_batch_norm(
     some = copy.copy(dataset)
     some.manifest = dataset.manifest.take(rows)
     loader = eval_loader(some, batch_videos=max(batch_videos, LEAST_BATCH), workers=workers)
-    device = module_device(encoder)
+    device, used = module_device(encoder), len(rows)
     with _averaging(encoder), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for batch in track(loader, len(loader), "batch norm of the untrained network", "batches"):
-            encoder(batch.clips_MCTHW.to(device))
-    return len(rows)
+            used -= len(batch.bad)
+            if len(batch.index_M):
+                encoder(batch.clips_MCTHW.to(device))
+    return used
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def training_seconds(metrics: Sequence[Mapping[str, Any]], clips_per_step: int) 
 def _read_result(path: Path) -> Result:
     try:
         return read_result(path)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         remedy = "delete it and run tools/evaluate.py again"
         raise UserError(path, "is no result of an evaluation", remedy) from error
 

@@ -68,7 +68,7 @@ class TestParts:
         assert "alignment" in suitable_protocols(parts, ["all"])
         plain = read_parts(str(library), hold_out=0.33)
         assert suitable_protocols(plain) == ["knn"]
-        assert suitable_protocols(plain, ["all"]) == ["knn", "linear", "instance"]
+        assert suitable_protocols(plain, ["all"]) == [*("knn", "linear", "retrieval", "instance")]
         assert suitable_protocols(plain, ["linear"]) == ["linear"]
 
     def test_a_test_source_of_its_own(self, events: Path) -> None:

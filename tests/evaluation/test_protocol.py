@@ -79,7 +79,8 @@ class TestOrderProbe:
 
 class TestAllProtocols:
     def test_one_result_a_protocol_with_three_rows(self, results: list[Result]) -> None:
-        assert [result.card.protocol for result in results] == ["knn", "linear", "instance"]
+        names = [result.card.protocol for result in results]
+        assert names == ["knn", "linear", "retrieval", "instance"]
         for result in results:
             assert [row.name for row in result.rows] == ["trained", "untrained", "chance"]
             for row in result.rows:
@@ -107,10 +108,11 @@ class TestAllProtocols:
             "top5": None,
             "mean_class": pytest.approx(1 / 3),
         }
-        assert scores(results[2], "chance")["r1"] == pytest.approx(1 / 11)
+        assert scores(results[2], "chance")["r1"] == pytest.approx(1 / 3)
+        assert scores(results[3], "chance")["r1"] == pytest.approx(1 / 11)
 
     def test_cards(self, results: list[Result], parts: Parts) -> None:
-        knn, linear, instance = (result.card for result in results)
+        knn, linear, retrieval, instance = (result.card for result in results)
         assert (knn.test, knn.train, knn.n_train) == (parts.test_name, parts.train_name, 12)
         assert knn.settings == {"k": 3, "temperature": 0.07, "centre": False}
         assert "measured on 12 videos or as initialised" in knn.untrained
@@ -118,14 +120,16 @@ class TestAllProtocols:
         assert knn.group_check == "disjoint: 12 train and 6 test groups, no file in both"
         assert knn.encoder["name"] == "r3d_small"
         assert "l2_grid" in linear.settings
+        assert retrieval.settings["centring"] == "the gallery's mean, from both parts"
         assert instance.train is None and instance.n_classes is None
-        assert len({card.weights_sha256 for card in (knn, linear, instance)}) == 1
+        assert len({result.card.weights_sha256 for result in results}) == 1
 
     def test_details(self, results: list[Result]) -> None:
-        knn, linear, instance = (result.row("trained").details for result in results)
+        knn, linear, retrieval, instance = (result.row("trained").details for result in results)
         assert {"embedding_std", "effective_rank", "uniformity"} <= set(knn)
         assert linear["l2"] in results[1].card.settings["l2_grid"]
         assert len(linear["held_out_top1_by_l2"]) == len(results[1].card.settings["l2_grid"])
+        assert retrieval["median_rank"] >= 1
         assert instance["alignment"] >= 0
 
     def test_they_survive_the_disk(self, results: list[Result], tmp_path: Path) -> None:
@@ -261,7 +265,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("protocols", [[], ["knnn"]])
     def test_protocols(self, encoder: Encoder, parts: Parts, protocols: Sequence[Protocol]) -> None:
-        with pytest.raises(UserError, match="use knn, linear, instance"):
+        with pytest.raises(UserError, match="use knn, linear, retrieval"):
             evaluate(encoder, parts, protocols)
 
     def test_a_bad_video_is_not_left_out(

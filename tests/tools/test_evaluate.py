@@ -75,7 +75,7 @@ def test_the_data_come_from_the_run(
 ) -> None:
     run("--checkpoint", checkpoint, "--protocol", "all")
     shown = " ".join(capsys.readouterr().out.split())  # the terminal's width breaks lines
-    for protocol in ("knn", "linear", "instance"):
+    for protocol in ("knn", "linear", "retrieval", "instance"):
         result = read_result(checkpoint / "eval" / f"{protocol}.json")
         assert result.card.n_listed == result.card.n_scored == 4
         assert str(checkpoint / "eval" / f"{protocol}.json") in shown
@@ -114,6 +114,77 @@ def test_train_and_test_lists(
     run("--checkpoint", checkpoint, *lists, "--output", tmp_path)
     card = read_result(tmp_path / "knn.json").card
     assert (card.n_train, card.n_scored) == (6, 6)
+
+
+def test_retrieval_by_a_recipe_of_ones_choice(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--protocol", "retrieval", "--retrieval", "vcop", "--output", tmp_path]
+    run("--checkpoint", checkpoint, *arguments)
+    assert read_result(tmp_path / "retrieval_vcop.json").card.clips_per_video == 10
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "retrieval (vcop) on 4 videos" in shown and "R@1" in shown
+
+
+def test_a_set_that_searches_itself(
+    run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path
+) -> None:
+    both = ["--train", video_folder, "--test", video_folder, "--leave-same-group-out"]
+    run("--checkpoint", checkpoint, *both, "--protocol", "retrieval", "--output", tmp_path)
+    card = read_result(tmp_path / "retrieval.json").card
+    assert (card.n_scored, card.n_train, card.settings["same_group"]) == (12, 12, "left out")
+
+
+def test_missing_files_can_be_allowed(
+    run: Run,
+    checkpoint: Path,
+    video_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = sorted(video_folder.rglob("*.mp4"))
+    rows = [f"{p},{p.parent.name},{'test' if i % 2 else 'train'}" for i, p in enumerate(paths)]
+    (tmp_path / "cut.mp4").write_bytes(paths[0].read_bytes()[:1000])
+    rows += [f"{tmp_path / name}.mp4,down,test" for name in ("cut", "gone")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    arguments = ["--checkpoint", checkpoint, "--train", tmp_path / "list.csv"]
+    assert "gone.mp4" in refusal(run, capsys, *arguments)
+    (tmp_path / "gone.mp4").write_text("there, and no video")
+    assert "error: " + str(tmp_path) in refusal(run, capsys, *arguments)
+    (tmp_path / "gone.mp4").unlink()
+    run(*arguments, "--allow-missing", "--output", tmp_path)
+    assert read_result(tmp_path / "knn.json").card.n_missing == 2
+    shown = "".join(capsys.readouterr().out.split())
+    assert "knnon6of8videos,2missing" in shown and "gone.mp4" in shown
+
+
+class TestCompare:
+    def test_results_that_agree(
+        self, run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for seed in (0, 1):
+            folder = tmp_path / f"seed{seed}"
+            run("--checkpoint", checkpoint, "--k", 3, "--seed", seed, "--output", folder)
+        capsys.readouterr()
+        run("--compare", tmp_path / "seed0" / "knn.json", tmp_path / "seed1" / "knn.json")
+        shown = capsys.readouterr().out
+        assert "seed0" in shown and "seed1" in shown and "top-1 %" in shown
+        run("--compare", tmp_path)
+        assert capsys.readouterr().out == shown
+
+    def test_results_that_do_not(
+        self, run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for k in (1, 3):
+            run("--checkpoint", checkpoint, "--k", k, "--output", tmp_path / f"k{k}")
+        files = [tmp_path / f"k{k}" / "knn.json" for k in (1, 3)]
+        said = refusal(run, capsys, "--compare", *files)
+        assert said.startswith(f"error: {files[1]}: settings is k 3, ")
+        assert f"and k 1, temperature 0.07, centre False in {files[0]}" in said
+
+    def test_a_checkpoint_and_a_comparison_are_two_things(self, run: Run) -> None:
+        with pytest.raises(SystemExit):
+            run("--checkpoint", "x", "--compare", "y")
 
 
 class TestRefusals:
