@@ -5,23 +5,18 @@ python tools/evaluate.py --checkpoint runs/x --protocol knn linear --train video
 Writes runs/x/eval/<protocol>.json. The videos are those of the run's config unless given here.
 """
 
-import dataclasses
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from cvrl.config import Config, DataConfig, load_config
 from cvrl.data.loader import default_workers
+from cvrl.engine.sources import add_source_arguments, read_source
 from cvrl.evaluation.card import render
-from cvrl.evaluation.parts import read_parts
 from cvrl.evaluation.protocol import PROTOCOLS, Options, evaluate, suitable_protocols
 from cvrl.pretrained import load_encoder
-from cvrl.utils.errors import UserError, run_tool
+from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
-
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
 
 
 def parse() -> Namespace:
@@ -30,13 +25,7 @@ def parse() -> Namespace:
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], help="default: what labels allow")
-    add("--train", help="videos that carry the labels: folder, list or CSV")
-    add("--test", help="videos to score; default: the test split of --train")
-    add("--root", help="folder that relative paths in lists start from")
-    add("--split-column", help="column of the CSV that holds the split")
-    add("--train-split", help="its value for the training part")
-    add("--test-split", help="its value for the test part")
-    add("--hold-out", type=float, help="score this share of the training part's groups instead")
+    add_source_arguments(parser)
     add("--cameras", nargs="+", help="each camera's file, where --train lists folders of events")
     add("--every", type=float, dest="every_seconds", help="between clips, for alignment; 0: all")
     add("--clips", type=int, dest="clips_per_video", help="clips spread over each video")
@@ -48,7 +37,6 @@ def parse() -> Namespace:
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
     add("--still", action="store_true", default=None, help="repeat one frame of each clip")
-    add("--allow-group-leak", action="store_true", default=None, help="score it all the same")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
     return parser.parse_args()
@@ -58,22 +46,16 @@ def main() -> None:
     """Load, read the lists, evaluate, show."""
     set_up_logging()
     args = parse()
-    run = path if (path := Path(args.checkpoint)).is_dir() else path.parent
     encoder = load_encoder(args.checkpoint).to(args.device)
     given = {key: value for key, value in vars(args).items() if value is not None}
-    has_config = (run / "config.yaml").exists()
-    if not (has_config or args.train):
-        raise UserError(run, "has no config.yaml that names videos", "give them with --train")
-    config = load_config(run / "config.yaml") if has_config else Config()
-    data = DataConfig() if args.train else config.data  # the run's splits fit the run's list only
-    data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
-    shares = {"hold_out": args.hold_out, "fallback_hold_out": data.hold_out}
-    parts = read_parts(**{k: getattr(data, k) for k in SOURCE}, **shares, seed=config.seed)
-    known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
+    source = read_source(args.checkpoint, given)
+    settings = {**vars(source.config.eval), "seed": source.config.seed}
+    known = {**settings, "workers": default_workers(), **given}
     options = Options(**{k: known[k] for k in vars(Options()) if k in known})
-    for result in evaluate(encoder, parts, suitable_protocols(parts, args.protocol), options):
+    protocols = suitable_protocols(source.parts, args.protocol)
+    for result in evaluate(encoder, source.parts, protocols, options):
         Console().print(render(result))
-        print(result.write(args.output or run / "eval"))
+        print(result.write(args.output or source.run / "eval"))
 
 
 if __name__ == "__main__":
