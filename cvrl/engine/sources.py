@@ -75,6 +75,9 @@ def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> So
     config = load_config(run / "config.yaml") if has_config else Config()
     data = DataConfig() if "train" in given else config.data
     data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
-    shares = {"hold_out": given.get("hold_out"), "fallback_hold_out": data.hold_out}
+    shares: dict[str, Any] = {
+        "hold_out": given.get("hold_out"),
+        "fallback_hold_out": data.hold_out,
+    }
     parts = read_parts(**{k: getattr(data, k) for k in KEYS}, **shares, seed=config.seed)
     return Source(run, config, parts)

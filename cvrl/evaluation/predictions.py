@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from rich.table import Table
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from cvrl.utils.io import atomic_path
 
 PREDICTIONS_FILE = "predictions.parquet"
 CONFUSION_FILE = "confusion.csv"
+CLASSES_SHOWN = 20
 SURE = 0.5  # from this probability on, a class of several is part of the answer
 
 
@@ -112,6 +114,32 @@ class Predictions:
             writer.writerow(["true class, answer in columns", *self.class_names])
             for name, counts_K in zip(self.class_names, self.confusion_KK().tolist(), strict=True):
                 writer.writerow([name, *counts_K])
+
+
+def render_classes(predictions: Predictions) -> Table:
+    """Lay out for a terminal how well each class was told, the hardest ones first.
+
+    Args:
+        predictions: of classes that exclude each other.
+
+    Returns:
+        Up to ``CLASSES_SHOWN`` classes: their videos, the share answered right, and the class they
+        were most often taken for.
+    """
+    counts_KK, names = predictions.confusion_KK(), predictions.class_names
+    shares = sorted(predictions.class_accuracy().items(), key=lambda item: item[1])
+    shown = shares[:CLASSES_SHOWN]
+    title = "classes" if len(shown) == len(shares) else f"the {len(shown)} hardest classes"
+    table = Table("class", title=title, title_justify="left")
+    for column in ("videos", "right %"):
+        table.add_column(column, justify="right")
+    table.add_column("most often taken for")
+    for name, share in shown:
+        counts_K = counts_KK[names.index(name)].copy()
+        videos, counts_K[names.index(name)] = int(counts_K.sum()), 0
+        rival = f"{names[int(counts_K.argmax())]} ({counts_K.max()})" if counts_K.any() else ""
+        table.add_row(name, str(videos), f"{100 * share:.1f}", rival)
+    return table
 
 
 def true_classes(manifest: Manifest, class_names: Sequence[str]) -> Tensor:
