@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder, build_encoder
+from cvrl.models.classifier import Classifier as Classifier
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
@@ -81,31 +82,6 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
     """
     tensors, facts = _read(path)
     return _encoder(tensors, facts)
-
-
-class Classifier(nn.Module):
-    """A trained encoder with its classifier: probabilities of named classes.
-
-    Made by :func:`load_classifier`.
-
-    Attributes:
-        encoder: as :func:`load_encoder` gives it, with ``preprocess``, ``clip`` and ``size``.
-        head: the classifier on its feature, with ``class_names`` and ``multi_label``.
-    """
-
-    def __init__(self, encoder: Encoder, head: heads.ClassHead) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-
-    @property
-    def class_names(self) -> list[str]:
-        """K names, in the order of the probabilities."""
-        return self.head.class_names
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Probabilities (B, K) of preprocessed clips; rows sum to 1, but for multi-label heads."""
-        return self.head.probabilities(self.encoder(clips_BCTHW))
 
 
 def load_classifier(path: str | PathLike[str]) -> Classifier:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cvrl.engine.score import run_folder, score_run
+from cvrl.engine.score import score_run
+from cvrl.engine.sources import add_source_arguments, run_folder
 from cvrl.evaluation.card import render
 from cvrl.evaluation.compare import ACROSS, compare_files
 from cvrl.evaluation.protocol import PROTOCOLS
@@ -31,13 +32,7 @@ def parse() -> Namespace:
     what.add_argument("--compare", nargs="+", metavar="JSON", help="results or folders, in a table")
     add("--across", nargs="+", default=[], metavar="FIELD", help=f"of {', '.join(ACROSS)}")
     add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], help="default: what labels allow")
-    add("--train", help="videos that carry the labels: folder, list or CSV")
-    add("--test", help="videos to score; default: the test split of --train")
-    add("--root", help="folder that relative paths in lists start from")
-    add("--split-column", help="column of the CSV that holds the split")
-    add("--train-split", help="its value for the training part")
-    add("--test-split", help="its value for the test part")
-    add("--hold-out", type=float, help="score this share of the training part's groups instead")
+    add_source_arguments(parser)
     add("--cameras", nargs="+", help="each camera's file, where --train lists folders of events")
     add("--every", type=float, dest="every_seconds", help="between clips, for alignment; 0: all")
     add("--clips", type=int, dest="clips_per_video", help="clips spread over each video")
@@ -51,8 +46,6 @@ def parse() -> Namespace:
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
     add("--still", **switch, help="repeat one frame of each clip")
-    add("--allow-group-leak", **switch, help="score it all the same")
-    add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
     return parser.parse_args()

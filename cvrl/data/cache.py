@@ -32,6 +32,7 @@ class FrameSource(Protocol):
 
     fps: float
     times: NDArray[np.float64]
+    size: tuple[int, int]
 
     def __len__(self) -> int: ...
 
@@ -56,6 +57,7 @@ class CachedVideo:
         self._frames_NHWC = frames_NHWC
         self.times = times
         self.fps = fps
+        self.size = (frames_NHWC.shape[1], frames_NHWC.shape[2])
 
     def __len__(self) -> int:
         return len(self._frames_NHWC)

@@ -32,6 +32,7 @@ class Cameras:
 
     Attributes:
         fps: of the first camera.
+        size: height and width of the first camera's frames in pixels.
         times: seconds since the camera's own first frame, film after film: not ascending over all.
 
     Example:
@@ -51,6 +52,7 @@ class Cameras:
         self._films = films
         self._length = min(len(film) for film in films)
         self.fps = films[0].fps
+        self.size = films[0].size
         self.times: NDArray[np.float64] = np.concatenate(
             [film.times[: self._length] - film.times[0] for film in films]
         )

@@ -39,7 +39,7 @@ class ProtocolCard:
     """Everything that changes what a score means.
 
     Attributes:
-        protocol: knn, linear, retrieval, instance or alignment.
+        protocol: knn, linear, retrieval, classifier or what else gave the number.
         test: where the scored videos came from.
         train: where the labelled ones came from; None where none are needed.
         n_classes: classes of the data set; None where labels are not used.
@@ -49,7 +49,7 @@ class ProtocolCard:
         group_check: whether the parts share a source group, in words.
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
-        crops_per_clip: spatial crops; the evaluation transform takes the centre.
+        crops_per_clip: spatial crops; 1 is the centre, 3 lie along the longer side.
         still: whether each clip repeats one of its frames.
         clip_frames: frames a clip.
         clip_stride: frames of the video from one clip frame to the next.
@@ -239,6 +239,8 @@ def card_lines(card: ProtocolCard) -> list[str]:
     classes = "" if card.n_classes is None else f", {card.n_classes} classes"
     settings = ", ".join(f"{key} {value}" for key, value in card.settings.items())
     missing = _missing(card.n_missing, card.missing)
+    several = f"{card.crops_per_clip} crops along the longer side"
+    crops = "1 centre crop" if card.crops_per_clip == 1 else several
     lines = [
         f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
     ]
@@ -247,7 +249,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
         lines.append(f"train   {card.train}: {card.n_train} videos{missing}")
     lines += [
         f"groups  {card.group_check}",
-        f"views   {card.clips_per_video or 'dense'} clips x {card.crops_per_clip} centre crop, "
+        f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
         f"short videos {card.short_video}, stage {card.stage}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",

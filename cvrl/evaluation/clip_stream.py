@@ -5,6 +5,7 @@ Shape suffixes: N clips of a piece, C channels, T frames, H, W.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from cvrl.data.dataset import VideoReader, read_clips
 from cvrl.data.manifest import Manifest
 from cvrl.utils.errors import CorruptVideoError, UserError
 
+Part = TypeVar("Part")
 CLIPS_A_PIECE = 8
 READER = VideoReader()
 
@@ -147,11 +149,11 @@ class ClipStream(IterableDataset[Piece]):
                 )
 
 
-def stream_loader(stream: ClipStream, workers: int) -> DataLoader[Piece]:
+def stream_loader(stream: IterableDataset[Part], workers: int) -> DataLoader[Part]:
     """Decode a stream in worker processes while the model computes.
 
     Args:
-        stream: the clips.
+        stream: the clips, in pieces.
         workers: processes; 0 decodes in this one.
 
     Returns:

@@ -157,7 +157,7 @@ def _run_knn(contest: Contest) -> Outcome:
         )
         return _shares(scores), {}
 
-    rows = rows_of(contest, run, _constant_answer(test_labels_V, n_classes))
+    rows = rows_of(contest, run, constant_answer(test_labels_V, n_classes))
     settings: dict[str, Any] = {
         "k": k,
         "temperature": options.temperature,
@@ -188,7 +188,7 @@ def _run_linear(contest: Contest) -> Outcome:
         held_out = {f"{l2:g}": share for l2, share in probe.held_out.items()}
         return _shares(probe.scores), {"l2": probe.l2, "held_out_top1_by_l2": held_out}
 
-    rows = rows_of(contest, run, _constant_answer(test_labels_V, n_classes))
+    rows = rows_of(contest, run, constant_answer(test_labels_V, n_classes))
     settings = {
         "scaling": options.scaling,
         "l2_grid": list(options.l2_grid),
@@ -299,7 +299,7 @@ def _shares(scores: Scores) -> Shares:
     return {"top1": scores.top1, "top5": scores.top5, "mean_class": scores.mean_class}
 
 
-def _constant_answer(labels_V: Tensor, n_classes: int) -> Shares:
+def constant_answer(labels_V: Tensor, n_classes: int) -> Shares:
     """Scores of the best answer that is the same for every video."""
     share_C = labels_V.bincount(minlength=n_classes).double().sort(descending=True).values
     share_C /= len(labels_V)

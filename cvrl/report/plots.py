@@ -81,27 +81,57 @@ def confusion(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) ->
         >>> confusion(np.eye(2, dtype=np.int64), ["hop", "pace"], "kNN").startswith("<svg")
         True
     """
-    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-    shown = [_shortened(name) for name in names]
-    side = 1.0 + 0.34 * len(names) + 0.08 * max(map(len, shown))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(side, side), layout="constrained")
-        axes = figure.add_subplot()
-        for row, column in np.argwhere(counts_CC > 0):
-            corner = (column - 0.5, row - 0.5)
-            share = float(share_CC[row, column])  # one colour, more or less of it: on any ground
-            axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=share, linewidth=0))
-            axes.text(column, row, counts_CC[row, column], ha="center", va="center", fontsize=8)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_aspect("equal")
-        ticks = range(len(names))
-        axes.set_xticks(ticks, shown, rotation=90)
-        axes.set_yticks(ticks, shown)
-        axes.tick_params(length=0)
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel("answer")
+        figure = _confusion_figure(counts_CC, names, title)
         return inline_svg(figure, f"{title}: rows are true classes, columns answers")
+
+
+def confusion_png(
+    path: str | os.PathLike[str], counts_CC: NDArray[np.int64], names: Sequence[str], title: str
+) -> None:
+    """Which class was taken for which, as a picture of its own.
+
+    Args:
+        path: the PNG; replaced as a whole.
+        counts_CC: videos by true class (rows) and answer (columns).
+        names: of the classes.
+        title: of the drawing.
+
+    Example:
+        >>> import tempfile
+        >>> counts = np.eye(2, dtype=np.int64)
+        >>> confusion_png(tempfile.mkdtemp() + "/c.png", counts, ["hop", "pace"], "test")
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _confusion_figure(counts_CC, names, title)
+        dpi = min(
+            150, 4000 / figure.get_figwidth()
+        )  # of hundreds of classes a picture all the same
+        with atomic_path(path) as temporary, any_script():
+            figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
+
+
+def _confusion_figure(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    shown = [shortened(name) for name in names]
+    side = 1.0 + 0.34 * len(names) + 0.08 * max(map(len, shown))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    for row, column in np.argwhere(counts_CC > 0):
+        corner = (column - 0.5, row - 0.5)
+        share = float(share_CC[row, column])  # one colour, more or less of it: on any ground
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=share, linewidth=0))
+        axes.text(column, row, counts_CC[row, column], ha="center", va="center", fontsize=8)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_aspect("equal")
+    ticks = range(len(names))
+    axes.set_xticks(ticks, shown, rotation=90)
+    axes.set_yticks(ticks, shown)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("answer")
+    return figure
 
 
 def inline_svg(figure: Figure, title: str) -> str:
@@ -113,7 +143,7 @@ def inline_svg(figure: Figure, title: str) -> str:
     """
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}), _any_script():
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}), any_script():
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -149,19 +179,25 @@ def summary_png(
             grid = halves[1].subplots(len(strips), columns, squeeze=False)
             for row, (name, pictures) in zip(grid, strips, strict=True):
                 _strip(row, name, pictures)
-        with atomic_path(path) as temporary, _any_script():
+        with atomic_path(path) as temporary, any_script():
             figure.savefig(temporary, format="png", dpi=150, facecolor="white")
 
 
 @contextmanager
-def _any_script() -> Iterator[None]:
+def any_script() -> Iterator[None]:
     """Text that matplotlib's font lacks is no cause for a warning: a page has other fonts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name that fits beside a drawing.
+
+    Example:
+        >>> shortened("a class with a very long name")
+        'a class with a very lon…'
+    """
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
@@ -194,5 +230,5 @@ def _strip(
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=2.2)
         mark = "" if right is None else "✓ " if right else "✗ "
-        axes.set_title(f"{mark}{_shortened(caption)}", fontsize=7, color=colour, pad=4)
+        axes.set_title(f"{mark}{shortened(caption)}", fontsize=7, color=colour, pad=4)
     row[0].set_ylabel(name, fontsize=8)
