@@ -221,7 +221,7 @@ def counted(card: ProtocolCard) -> str:
     Example:
         >>> counted(example_card())
         '8 videos'
-        >>> counted(replace(example_card(), n_scored=6, n_missing=2))
+        >>> counted(dataclasses.replace(example_card(), n_scored=6, n_missing=2))
         '6 of 8 videos, 2 missing'
     """
     if not card.n_missing:

@@ -186,6 +186,7 @@ def _check_agree(
         if one[f"{part}_list"] and one[f"{part}_list"] == two[f"{part}_list"]:
             free |= {part}  # the same videos under another path
     differ = [field for field in one if field not in free and one[field] != two[field]]
+    differ.sort(key=ACROSS.__contains__)  # first what no flag allows
     if differ:
         field, more = differ[0], f"; so do {', '.join(differ[1:])}" if differ[1:] else ""
         remedy = "evaluate both alike"

@@ -110,9 +110,11 @@ class TestDiffering:
                 compare({"a": result(), "b": result()}, [field])
 
     def test_recipes_of_retrieval_are_never_mixed(self) -> None:
-        named = {"a": result(variant="vcop"), "b": result(variant="coclr")}
-        with pytest.raises(UserError, match="variant is coclr, and vcop in a; evaluate both alike"):
+        named = {"a": result(variant="vcop"), "b": result(variant="coclr", clips_per_video=None)}
+        with pytest.raises(UserError) as caught:
             compare(named)
+        said = "b: variant is coclr, and vcop in a; so do clips_per_video; evaluate both alike"
+        assert str(caught.value) == said
 
     def test_another_chance_under_equal_cards(self) -> None:
         two = result()
