@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from cvrl.engine.study import load_study, run_study, tabulate
+from cvrl.engine.study import load_study, run_study
+from cvrl.engine.study_table import tabulate
 from cvrl.utils.errors import UserError
 
 CONFIG = {
