@@ -1,8 +1,8 @@
-"""The configuration of a run: its schema, how it is read, checked and written.
+"""The configuration of a run: how it is read, checked and written.
 
-A YAML file fills the dataclasses below; ``base: ../base/x.yaml`` (one level, relative to the file)
-is read first, and ``section.key=value`` overrides come last. What the schema does not know is an
-error that names the key and its nearest spelling, never a silent default.
+A YAML file fills the dataclasses of :mod:`cvrl.schema`; ``base: ../base/x.yaml`` (one level,
+relative to the file) is read first, and ``section.key=value`` overrides come last. What the schema
+does not know is an error that names the key and its nearest spelling, never a silent default.
 
 The sections ``views``, ``augment``, ``encoder`` and ``method`` pick a class by ``name``; any other
 key in them is a keyword of that class, checked against its constructor by :func:`check_keywords`.
@@ -13,164 +13,28 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cvrl.schema import CheckpointConfig as CheckpointConfig
+from cvrl.schema import ClipConfig as ClipConfig
+from cvrl.schema import ComponentConfig as ComponentConfig
+from cvrl.schema import Config as Config
+from cvrl.schema import DataConfig as DataConfig
+from cvrl.schema import EncoderConfig as EncoderConfig
+from cvrl.schema import EvalConfig as EvalConfig
+from cvrl.schema import LogConfig as LogConfig
+from cvrl.schema import OptimConfig as OptimConfig
+from cvrl.schema import TrainConfig as TrainConfig
 from cvrl.utils.checks import check_keywords as check_keywords
 from cvrl.utils.checks import check_range, check_type, nearest
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.strict_yaml import dump_yaml, parse_yaml, read_yaml
-
-T = TypeVar("T")
-
-
-def _in(interval: str, default: T) -> T:
-    """A field with a range, written as in mathematics: ``[0, 1)`` holds 0 and not 1."""
-    return field(default=default, metadata={"interval": interval})
-
-
-@dataclass
-class DataConfig:
-    """Which videos, how they are split, and who reads them."""
-
-    train: str = MISSING  # folder, list, CSV or scanned manifest
-    test: str | None = None  # the same for the test part; null: `test_split` of `train`
-    root: str | None = None  # paths in a list are relative to it; null: to the list
-    split_column: str = "split"  # column of a CSV that holds the split
-    train_split: str = "train"  # value in that column
-    test_split: str = "test"  # value in that column
-    cameras: list[str] | None = None  # `train` lists folders of an event, with these files
-    hold_out: float = _in("[0, 1)", 0.0)  # fraction of train kept for choosing, by group
-    workers: int | None = _in("[0, inf)", None)  # loader processes; null: by the machine's cores
-    cache_dir: str | None = None  # decoded frames are kept here; null: no cache
-    cache_short_side: int = _in("[0, inf)", 0)  # pixels of what is kept; goes with `cache_dir`
-    augment_on: Literal["worker", "device"] = "worker"
-    max_bad_fraction: float = _in("[0, 1]", 0.1)  # of the videos; more bad ones stop the run
-
-
-@dataclass
-class ClipConfig:
-    """What the encoder sees of a video at once."""
-
-    frames: int = _in("[1, inf)", 16)
-    stride: int = _in("[1, inf)", 2)  # frames of the video from one clip frame to the next
-    size: int = _in("[1, inf)", 224)  # pixels, height and width
-    short_video: Literal["loop", "repeat"] = "loop"
-    fps: float | None = _in("(0, inf)", None)  # `stride` counts steps of 1/fps s; null: frames
-    upscale: bool = False  # whether videos smaller than `size` may be enlarged
-
-
-@dataclass
-class ComponentConfig:
-    """A class picked by name, with keywords for its constructor.
-
-    In YAML the keywords stand beside the name: ``{name: temporal_pair, prior: uniform}``.
-    """
-
-    name: str
-    keywords: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class EncoderConfig(ComponentConfig):
-    """The backbone, and where its weights start."""
-
-    weights: str | None = None  # safetensors or a known checkpoint; null: random
-
-
-@dataclass
-class OptimConfig:
-    """The optimiser and its learning rate: linear warm-up from 0, then a half cosine."""
-
-    name: Literal["sgd", "lars", "adamw"] = "sgd"
-    lr: float = _in("(0, inf)", 0.32)  # peak, at `reference_batch` videos a step
-    reference_batch: int | None = _in("[1, inf)", None)  # videos; null: `lr` is used as given
-    weight_decay: float = _in("[0, inf)", 1e-6)  # on weights only, not on biases or batch norm
-    momentum: float = _in("[0, 1)", 0.9)
-    warmup_epochs: float = _in("[0, inf)", 5.0)  # epochs
-    clip_norm: float | None = _in("(0, inf)", None)  # gradient norm; null: not clipped
-    final_lr: float = _in("[0, inf)", 0.0)  # where the cosine ends, on the scale of `lr`
-
-
-@dataclass
-class TrainConfig:
-    """How long, how many at a time, and in what precision."""
-
-    epochs: int = _in("[1, inf)", 200)
-    steps: int | None = _in("[1, inf)", None)  # optimiser steps; null: as `epochs` says
-    batch_size: int = _in("[1, inf)", 1024)  # videos a step, all devices and parts together
-    accumulate: int = _in("[1, inf)", 1)  # parts a step's batch is cut into
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    sync_bn: bool = True  # batch statistics over all devices
-    compile: bool = False
-    channels_last: bool = False
-    threads: int | None = _in("[1, inf)", None)  # CPU threads a process; null: torch's choice
-
-
-@dataclass
-class CheckpointConfig:
-    """When the state of a run is written, and from where it goes on."""
-
-    every_steps: int = _in("[1, inf)", 500)  # optimiser steps
-    keep: int = _in("[1, inf)", 3)  # newest checkpoints on disk
-    resume: str = "auto"  # auto, never, or the path of a checkpoint
-
-
-@dataclass
-class EvalConfig:
-    """The nearest-neighbour score while training."""
-
-    every_epochs: int = _in("[0, inf)", 10)  # epochs; 0: never
-    clips_per_video: int = _in("[1, inf)", 2)
-    k: int = _in("[1, inf)", 20)  # neighbours that vote
-    temperature: float = _in("(0, inf)", 0.07)  # of a vote's weight exp(similarity / temperature)
-    max_videos: int = _in("[1, inf)", 2000)  # videos of each part
-    batch_videos: int = _in("[1, inf)", 8)  # videos encoded at a time
-
-
-@dataclass
-class LogConfig:
-    """What is written down while training."""
-
-    every_steps: int = _in("[1, inf)", 10)  # optimiser steps
-    tensorboard: bool = True
-
-
-@dataclass
-class Config:
-    """A whole run.
-
-    Example:
-        >>> config = Config(data=DataConfig(train="videos"))
-        >>> config.views.name, config.optim.lr, config.run_folder.as_posix()
-        ('temporal_pair', 0.32, 'runs/run')
-    """
-
-    name: str = "run"
-    output: str | None = None  # run folder; null: runs/<name>
-    seed: int = _in("[0, inf)", 0)
-    data: DataConfig = field(default_factory=DataConfig)
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    views: ComponentConfig = field(default_factory=lambda: ComponentConfig("temporal_pair"))
-    augment: ComponentConfig = field(default_factory=lambda: ComponentConfig("cvrl"))
-    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig("r3d50"))
-    method: ComponentConfig = field(default_factory=lambda: ComponentConfig("simclr"))
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
-    log: LogConfig = field(default_factory=LogConfig)
-
-    @property
-    def run_folder(self) -> Path:
-        """Where the run writes: ``output``, else ``runs/<name>``."""
-        return Path(self.output or Path("runs") / self.name)
 
 
 def load_config(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Config:
@@ -246,6 +110,8 @@ def validate(config: Config) -> None:
         remedy = "give a plain name, and the folder as output=..."
         raise UserError(f"name = {config.name}", "is a path", remedy)
     _check_cameras(config)
+    _check_labels(config.data)
+    _check_select(config)
     train, optim = config.train, config.optim
     if train.batch_size % train.accumulate:
         whole = max(train.batch_size // train.accumulate, 1) * train.accumulate
@@ -278,6 +144,25 @@ def _check_cameras(config: Config) -> None:
     if config.clip.fps is not None:
         reason = "cannot go with data.cameras, whose films are kept in step by their frames"
         raise UserError(f"clip.fps = {config.clip.fps:g}", reason, "use clip.fps=null")
+
+
+def _check_labels(data: DataConfig) -> None:
+    if data.labels_per_class is not None and data.label_fraction is not None:
+        key = f"data.labels_per_class = {data.labels_per_class}"
+        reason = f"says something else than data.label_fraction = {data.label_fraction:g}"
+        raise UserError(key, reason, "give one of the two")
+
+
+def _check_select(config: Config) -> None:
+    """A model must never be chosen by the videos it is then tested on."""
+    if config.checkpoint.select == "last":
+        return
+    place = "checkpoint.select = best"
+    if config.data.hold_out == 0:
+        reason = "would choose by the test part"
+        raise UserError(place, reason, "set data.hold_out=0.2, or checkpoint.select=last")
+    if config.eval.every_epochs == 0:
+        raise UserError(place, "needs scores to choose by", "set eval.every_epochs=1 or so")
 
 
 def _layers(path: Path, overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

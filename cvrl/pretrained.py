@@ -115,6 +115,18 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
     return Classifier(_encoder(tensors, facts), head).eval()
 
 
+def holds_classifier(path: str | PathLike[str]) -> bool:
+    """Whether :func:`load_classifier` would find one.
+
+    Args:
+        path: a run folder or a ``model.safetensors``.
+
+    Raises:
+        UserError: as :func:`load_encoder`.
+    """
+    return _read(path)[1].get("class_head") is not None
+
+
 def model_file(path: str | PathLike[str]) -> Path:
     """The file of weights that a path stands for: a run folder's model, or the file itself.
 

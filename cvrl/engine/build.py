@@ -12,7 +12,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest
 from cvrl.data.views import Views
-from cvrl.engine import components
+from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.evaluation.parts import Parts, read_parts
@@ -36,11 +36,13 @@ class Data:
         train: what it trains on; a row an event where the views draw from several cameras.
         watch: what it is watched with while it trains; None where there is nothing.
         parts: the same two for an evaluation, with their names; always a row a video.
+        labelled: the training videos whose labels were drawn; None where all labels count.
     """
 
     train: Manifest
     watch: Manifest | None
     parts: Parts
+    labelled: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ def build_data(config: Config) -> Data:
         seed=config.seed,
     )
     train, watch = (parts.test, None) if parts.train is None else (parts.train, parts.test)
+    train, labelled = few_labels.choose(train, data, seed=config.seed, folder=config.run_folder)
+    if parts.train is not None and labelled is not None:
+        parts = replace(parts, train=labelled)
     if build_views(config).cameras:
         train, watch = events_of(train), watch and events_of(watch)
     if len(train) < config.train.batch_size:
@@ -90,7 +95,7 @@ def build_data(config: Config) -> Data:
             f"has {len(train)} training videos, too few for a batch of {config.train.batch_size}",
             f"set train.batch_size={max(2, len(train) // 2)} or add videos",
         )
-    return Data(train, watch, parts)
+    return Data(train, watch, parts, labelled)
 
 
 def clip_spec(config: Config) -> ClipSpec:

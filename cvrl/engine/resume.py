@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cvrl.config import Config, load_config, save_config
-from cvrl.engine.checkpoint import list_checkpoints, remove_leftovers
+from cvrl.data.manifest import Manifest, write_manifest
+from cvrl.engine import build
+from cvrl.engine.checkpoint import list_checkpoints, load_checkpoint, remove_leftovers
+from cvrl.engine.few_labels import LABELLED_FILE
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
@@ -42,9 +45,30 @@ def find_checkpoint(config: Config, folder: Path) -> Path | None:
     return found[-1]
 
 
-def start_folder(config: Config, folder: Path) -> None:
-    """Write what a run was asked to do (``config.yaml``) and with what (``env.txt``)."""
+def check_finished(config: Config) -> None:
+    """Refuse a run that did not come to its last step, as one that was asked to stop.
+
+    Raises:
+        UserError: it did not.
+    """
+    total = build.build_schedule(config, len(build.build_data(config).train)).total_steps
+    found = list_checkpoints(config.run_folder / "checkpoints")
+    if not found or load_checkpoint(found[-1])["step"] < total:
+        reason = f"was stopped before its last step, {total}"
+        raise UserError(config.run_folder, reason, "give the same command again to go on")
+
+
+def start_folder(config: Config, folder: Path, labelled: Manifest | None = None) -> None:
+    """Write what a run was asked to do (``config.yaml``) and with what (``env.txt``).
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        labelled: the videos whose labels were drawn, for ``labelled.csv``; None where all count.
+    """
     save_config(config, folder / "config.yaml")
+    if labelled is not None:
+        write_manifest(labelled, folder / LABELLED_FILE)
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     machine = f"python {platform.python_version()}, {platform.platform()}"
     with atomic_path(folder / "env.txt") as temporary:

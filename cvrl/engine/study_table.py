@@ -1,6 +1,7 @@
-"""The tables of a study, in Markdown: the mean over the seeds, and the lowest to the highest."""
+"""The tables of a study, in Markdown: means over splits, then over seeds, with the extremes."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ NO_SPREAD = frozenset(ANCHORS[1:])  # worked out, not measured
 def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) -> str:
     """A table of each protocol's first score, in percent.
 
-    The rows an arm is compared with are over all of its network's seeds: untrained, chance and, for
-    alignment, the fixed answers. Arms that were also scored behind their projection head have a
-    second row.
+    A seed's value is the mean over its splits. An arm that no protocol scored has no row. Arms that
+    were also scored behind their projection head have a second one. The rows that arms are compared
+    with (untrained, chance and, for alignment, the fixed answers) are those of the first arm that
+    has them.
 
     Args:
         records: one a run, protocol and row, each with its scores as shares.
@@ -40,17 +42,13 @@ def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) ->
     scores = {protocol: _first_score(records, protocol) for protocol in protocols}
     titles = [f"{protocol} {SCORE_TITLES.get(name, name)}" for protocol, name in scores.items()]
     lines = ["| | " + " | ".join(titles) + " |", "|---" * (len(protocols) + 1) + "|"]
-    named = [(arm, arm, "trained") for arm in arms]
-    named += [(f"{arm}, behind its head", arm, "projected") for arm in arms]
-    named += [(row, arms[0], row) for row in ANCHORS]
-    for title, arm, row in named:
+    named = [(arm, [arm], "trained") for arm in arms]
+    named += [(f"{arm}, behind its head", [arm], "projected") for arm in arms]
+    named += [(row, list(arms), row) for row in ANCHORS]
+    for title, of_arms, row in named:
         found = [
-            [
-                100 * record[name]
-                for record in records
-                if (record["arm"], record["protocol"], record["row"]) == (arm, protocol, row)
-            ]
-            for protocol, name in scores.items()
+            _of_seeds([r for r in records if (r["protocol"], r["row"]) == (p, row)], of_arms, name)
+            for p, name in scores.items()
         ]
         if any(found):
             cells = [_cell(shares, spread=row not in NO_SPREAD) for shares in found]
@@ -62,6 +60,16 @@ def _first_score(records: Records, protocol: str) -> str:
     """The score a protocol is judged by."""
     names = [main_score(record) for record in records if record["protocol"] == protocol]
     return next(name for name in names if name is not None)
+
+
+def _of_seeds(records: Records, arms: Sequence[str], name: str) -> list[float]:
+    """Of the first arm with such records, a score in percent for each seed, mean over splits."""
+    first = next((arm for arm in arms if any(r["arm"] == arm for r in records)), None)
+    of_seed: dict[int, list[float]] = defaultdict(list)
+    for record in records:
+        if record["arm"] == first:
+            of_seed[record["seed"]].append(100 * record[name])
+    return [statistics.mean(values) for values in of_seed.values()]
 
 
 def _cell(shares: Sequence[float], *, spread: bool) -> str:

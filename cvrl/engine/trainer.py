@@ -223,7 +223,7 @@ class Trainer:
         checkpoint = find_checkpoint(self.config, self.folder)
         if checkpoint is None:
             if self.is_main:
-                start_folder(self.config, self.folder)
+                start_folder(self.config, self.folder, self.data.labelled)
         else:
             self._restore(load_checkpoint(checkpoint), checkpoint)
             logger.info("going on from %s", checkpoint)

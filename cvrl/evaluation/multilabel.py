@@ -156,6 +156,7 @@ def tag_probe(
         UserError: a part without any tag.
 
     Example:
+        >>> import torch
         >>> x, has = torch.tensor([[0.0], [0.1], [0.9], [1.0]]), torch.tensor([[0], [0], [1], [1]])
         >>> tag_probe(x, has, x, has, l2_grid=[0.01]).scores.macro
         1.0

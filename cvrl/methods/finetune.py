@@ -72,7 +72,9 @@ class Finetune(Task):
         check_range("method.label_smoothing", label_smoothing, "[0, 1)")
         check_range("method.mixup", mixup, "[0, inf)")
         self.encoder = encoder
-        self.classifier = ClassHead(encoder.dim, class_names, dropout=dropout)
+        self.classifier = ClassHead(
+            encoder.dim, class_names, dropout=dropout, protocol="fine-tuned"
+        )
         self.layer_decay = layer_decay
         self.frozen_bn = frozen_bn
         self.label_smoothing = label_smoothing

@@ -79,6 +79,7 @@ class ClassHead(nn.Linear):
             evaluation (arXiv 2008.03800).
         multi_label: whether a video may have several classes: then each logit stands for itself,
             and its probability is a sigmoid instead of a softmax.
+        protocol: how it is trained, in words, to be told with its numbers.
 
     Example:
         >>> import torch
@@ -94,12 +95,14 @@ class ClassHead(nn.Linear):
         dropout: float = 0.0,
         unit_length: bool = False,
         multi_label: bool = False,
+        protocol: str = "",
     ) -> None:
         super().__init__(dim, len(class_names))
         self.class_names = list(class_names)
         self.dropout = dropout
         self.unit_length = unit_length
         self.multi_label = multi_label
+        self.protocol = protocol
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class ClassHead(nn.Linear):
             "dropout": self.dropout,
             "unit_length": self.unit_length,
             "multi_label": self.multi_label,
+            "protocol": self.protocol,
         }
 
     def forward(self, h_BD: Tensor) -> Tensor:

@@ -1,0 +1,91 @@
+"""The linear probe as the papers train it: a frozen encoder, one linear layer, augmented clips.
+
+Two protocols go by that name, and their numbers must not stand in one table:
+
+* ``cvrl`` (Qian et al., arXiv 2008.03800, and official/projects/video_ssl of tensorflow/models):
+  batch norms use their running statistics, and the feature is scaled to length 1.
+* ``slowfast`` (Feichtenhofer et al., arXiv 2104.14558, and facebookresearch/SlowFast): batch norms
+  use the statistics of the batch, and their running statistics, which the test then uses, drift to
+  those of the labelled videos. The feature is used as it is.
+
+Neither decays the weights; give ``optim.weight_decay=0``. The quick probe on stored features is
+:mod:`cvrl.evaluation.linear`.
+
+Deviations: none known, but for the initial weights of the layer, which are torch's.
+
+Shapes: B videos on this rank, V views, N = B V clips, D dimensions, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cvrl.data.dataset import Batch
+from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
+from cvrl.task import Task
+from cvrl.utils import dist
+from cvrl.utils.errors import UserError
+
+Protocol = Literal["cvrl", "slowfast"]
+
+
+class LinearProbe(Task):
+    """The mean cross entropy of a linear layer on the features of an encoder that stays as it is.
+
+    Args:
+        encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim); its weights get no
+            gradient.
+        class_names: of the K classes; filled in from the data.
+        protocol: ``cvrl`` or ``slowfast``. It has no default, since the two measure other things.
+
+    Raises:
+        UserError: an unknown protocol.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> task = LinearProbe(build_encoder("r3d_small"), class_names=["a"], protocol="cvrl")
+        >>> task.classifier.protocol, task.train().encoder.training, task.classifier.unit_length
+        ('linear probe, cvrl', False, True)
+    """
+
+    accepts = frozenset({"clips"})
+    needs_labels = True
+
+    def __init__(self, encoder: Encoder, *, class_names: Sequence[str], protocol: Protocol) -> None:
+        super().__init__()
+        if protocol not in ("cvrl", "slowfast"):
+            remedy = "use cvrl or slowfast"
+            raise UserError("method.protocol", f"unknown value '{protocol}'", remedy)
+        self.encoder = encoder.requires_grad_(False)
+        self.live_bn = protocol == "slowfast"
+        self.classifier = ClassHead(
+            encoder.dim,
+            class_names,
+            unit_length=protocol == "cvrl",
+            protocol=f"linear probe, {protocol}",
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy and top-1; see :meth:`cvrl.task.Task.forward`."""
+        label_N = batch.labels_B.repeat_interleave(batch.clips_BVCTHW.shape[1])
+        with torch.no_grad():
+            h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
+        logits_NK = self.classifier(h_ND)
+        loss_N = F.cross_entropy(logits_NK.float(), label_N, reduction="none")
+        return {
+            "loss": dist.global_mean(loss_N),
+            "train_top1": (logits_NK.argmax(dim=1) == label_N).float().mean().detach(),
+        }
+
+    def train(self, mode: bool = True) -> "LinearProbe":
+        """As every module's, but for the encoder, which only a live batch norm trains."""
+        super().train(mode)
+        self.encoder.train(mode and self.live_bn)
+        return self
+
+
+METHOD = LinearProbe
