@@ -57,9 +57,9 @@ def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) ->
 
 
 def _first_score(records: Records, protocol: str) -> str:
-    """The score a protocol is judged by."""
+    """The score a protocol is judged by; top1 where no record has one."""
     names = [main_score(record) for record in records if record["protocol"] == protocol]
-    return next(name for name in names if name is not None)
+    return next((name for name in names if name is not None), "top1")
 
 
 def _of_seeds(records: Records, arms: Sequence[str], name: str) -> list[float]:
