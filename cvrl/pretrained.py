@@ -134,10 +134,9 @@ def model_file(path: str | PathLike[str]) -> Path:
         UserError: there is none.
 
     Example:
-        >>> model_file("runs/none")
+        >>> model_file("runs/none")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        cvrl.utils.errors.UserError: runs/none: holds no model.safetensors; give a run folder, or \
-    train one first
+        cvrl.utils.errors.UserError: runs/none: holds no model.safetensors; give a run folder, ...
     """
     file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
     if not file.exists():

@@ -83,12 +83,12 @@ class Finetune(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy, and top-1 by the likelier of two mixed labels."""
         clips_BVCTHW = batch.clips_BVCTHW
-        target_BK = F.one_hot(batch.labels_B, self.classifier.out_features).float()
+        target_BK = F.one_hot(batch.labels_B, self.classifier.out_features).double()
         if self.training and self.mixup > 0:
             clips_BVCTHW, target_BK = mix(clips_BVCTHW, target_BK, alpha=self.mixup)
         h_ND = self.encoder(clips_BVCTHW.flatten(0, 1))
-        logits_NK = self.classifier(h_ND).float()
-        target_NK = target_BK.repeat_interleave(clips_BVCTHW.shape[1], dim=0)
+        logits_NK = self.classifier(h_ND)
+        target_NK = target_BK.repeat_interleave(clips_BVCTHW.shape[1], dim=0).to(logits_NK.dtype)
         loss_N = F.cross_entropy(
             logits_NK, target_NK, reduction="none", label_smoothing=self.label_smoothing
         )

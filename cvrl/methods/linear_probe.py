@@ -75,7 +75,7 @@ class LinearProbe(Task):
         with torch.no_grad():
             h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
         logits_NK = self.classifier(h_ND)
-        loss_N = F.cross_entropy(logits_NK.float(), label_N, reduction="none")
+        loss_N = F.cross_entropy(logits_NK, label_N, reduction="none")
         return {
             "loss": dist.global_mean(loss_N),
             "train_top1": (logits_NK.argmax(dim=1) == label_N).float().mean().detach(),

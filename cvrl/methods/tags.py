@@ -14,7 +14,6 @@ Shapes: B videos on this rank, V views, N = B V clips, K distinct labels, H tags
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -113,7 +112,6 @@ class Tags(Task):
         V = batch.clips_BVCTHW.shape[1]
         h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
         logits_NH = self.classifier(h_ND)
-        logits_NH = logits_NH.float() if logits_NH.dtype == torch.bfloat16 else logits_NH
         has_NH = self.has_KH[batch.labels_B].repeat_interleave(V, dim=0)
         best_N = logits_NH.detach().argmax(dim=1, keepdim=True)
         return {

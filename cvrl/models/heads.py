@@ -6,6 +6,7 @@ Shapes: B rows, D dimensions, K classes.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,7 +83,6 @@ class ClassHead(nn.Linear):
         protocol: how it is trained, in words, to be told with its numbers.
 
     Example:
-        >>> import torch
         >>> ClassHead(8, ["run", "jump"]).eval().probabilities(torch.rand(3, 8)).sum().item()
         3.0
     """
@@ -99,7 +99,7 @@ class ClassHead(nn.Linear):
     ) -> None:
         super().__init__(dim, len(class_names))
         self.class_names = list(class_names)
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.unit_length = unit_length
         self.multi_label = multi_label
         self.protocol = protocol
@@ -110,21 +110,22 @@ class ClassHead(nn.Linear):
         return {
             "dim": self.in_features,
             "class_names": self.class_names,
-            "dropout": self.dropout,
+            "dropout": self.dropout.p,
             "unit_length": self.unit_length,
             "multi_label": self.multi_label,
             "protocol": self.protocol,
         }
 
     def forward(self, h_BD: Tensor) -> Tensor:
-        """Logits (B, K) of features (B, D)."""
+        """Logits (B, K) of features (B, D), in float32 or better, since losses are made of them."""
         if self.unit_length:
             h_BD = F.normalize(h_BD, dim=1)
-        return super().forward(F.dropout(h_BD, self.dropout, self.training))
+        logits_BK = super().forward(self.dropout(h_BD))
+        return logits_BK if logits_BK.dtype == torch.float64 else logits_BK.float()
 
     def probabilities(self, h_BD: Tensor) -> Tensor:
-        """Probabilities (B, K) of features (B, D), in float32."""
-        logits_BK: Tensor = self(h_BD).float()
+        """Probabilities (B, K) of features (B, D)."""
+        logits_BK: Tensor = self(h_BD)
         return logits_BK.sigmoid() if self.multi_label else logits_BK.softmax(dim=1)
 
 

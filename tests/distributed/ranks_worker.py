@@ -12,6 +12,7 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cvrl.methods.finetune import Finetune
 from cvrl.models.batchnorm import convert_sync_batchnorm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
@@ -25,6 +26,8 @@ def task_of(name):
     for module in task.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # draws depend on the rank, as they should
+        if isinstance(module, Finetune):
+            module.mixup = 0.0  # likewise
     return task
 
 

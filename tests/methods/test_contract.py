@@ -10,6 +10,9 @@ from cases import CASES, METHODS, VIEWS, build, build_views, make_batch
 from cvrl.data.views import Views
 from cvrl.task import Task
 
+# On features of unit length a linear layer needs long steps; CVRL's own rate is 32.
+LR = {"linear_probe@jigsaw_pair": 0.3}
+
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_plan_frames_of_the_video(name):
@@ -55,7 +58,7 @@ def test_loss_is_finite_and_gradients_reach_what_is_trained(name):
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_falls_on_a_small_set(name):
     task = build(name)
-    optimizer = torch.optim.AdamW(task.param_groups(0.0), lr=3e-3)
+    optimizer = torch.optim.AdamW(task.param_groups(0.0), lr=LR.get(name, 3e-3))
     batch = make_batch(name)
     losses = []
     for step in range(30):
