@@ -1,4 +1,4 @@
-"""Arms that start from other arms, over splits: the order, the weights, and going on after a stop."""
+"""Arms that start from other arms, over splits: the order, the weights, and a stop."""
 
 import json
 
