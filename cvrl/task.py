@@ -42,6 +42,11 @@ class Task(nn.Module):
         classifier = getattr(self, "classifier", None)
         return classifier if isinstance(classifier, ClassHead) else None
 
+    @property
+    def kept_encoder(self) -> Encoder:
+        """The encoder as it is written and watched: the trained one, or an average of it."""
+        return self.encoder
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch: ``loss`` is what is minimised, other scalars are logged.
 

@@ -335,6 +335,8 @@ def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
     build.build_recipe(config)
     if path.parent.name == "pretrain":
         assert config.name == path.stem, "runs/<name> is found by the config's name"
+    if path.parent.name in ("finetune", "linear"):
+        assert config.name == f"{path.parent.name}_{path.stem}"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=name_of)

@@ -1,8 +1,8 @@
-"""The nearest-neighbour score of the encoder while it trains, from clean features."""
+"""The scores of the encoder, and of its classifier, while they train, from clean features."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from cvrl.evaluation.features import Features, extract_features, mean_over_clips
 from cvrl.evaluation.instance import instance_retrieval
 from cvrl.evaluation.knn import knn_accuracy
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 from cvrl.utils.errors import CorruptVideoError
 from cvrl.utils.seed import numpy_rng
 
@@ -27,7 +28,8 @@ class KnnMonitor:
 
     A monitor, not a result: it looks at no more than ``options.max_videos`` of each part, and a
     file that cannot be decoded is named and left out. Without labels it reports how often a clip
-    finds the other clip of its own video.
+    finds the other clip of its own video. With a classifier it reports that one's top-1 too, by the
+    mean of the probabilities over a video's clips.
 
     Attributes:
         train: the gallery.
@@ -53,7 +55,7 @@ class KnnMonitor:
         self.train = self._some(self.train)
         self.watch = self._some(self.watch)
 
-    def __call__(self, encoder: Encoder) -> dict[str, float]:
+    def __call__(self, encoder: Encoder, class_head: ClassHead | None = None) -> dict[str, float]:
         """The scores, in [0, 1]."""
         if not (_is_labelled(self.train) and _is_labelled(self.watch)):
             features, self.watch = self._features(encoder, self.watch, clips=2)
@@ -70,7 +72,10 @@ class KnnMonitor:
             k=min(self.options.k, len(self.train)),
             temperature=self.options.temperature,
         )
-        return {"knn_top1": scores.top1}
+        found = {"knn_top1": scores.top1}
+        if class_head is not None and not class_head.multi_label:
+            found["classifier_top1"] = _classifier_top1(class_head, queries, self.watch)
+        return found
 
     def _features(
         self, encoder: Encoder, videos: Manifest, clips: int
@@ -98,6 +103,16 @@ class KnnMonitor:
             return videos
         chosen = numpy_rng(self.seed).permutation(len(videos))[: self.options.max_videos]
         return videos.take(np.sort(chosen))
+
+
+@torch.no_grad()
+def _classifier_top1(head: ClassHead, features: Features, videos: Manifest) -> float:
+    was_training, device = head.training, head.weight.device
+    probability_NK = head.eval().probabilities(features.vectors_ND.to(device)).cpu()
+    head.train(was_training)
+    mean_VK = mean_over_clips(replace(features, vectors_ND=probability_NK))
+    truth_V = torch.from_numpy(videos.label_ids)
+    return float((mean_VK.argmax(dim=1) == truth_V).float().mean())
 
 
 def _is_labelled(videos: Manifest) -> bool:

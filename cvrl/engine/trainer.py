@@ -100,6 +100,7 @@ class Trainer:
             self.folder, len(self.data.train), config.data.max_bad_fraction, writes=self.is_main
         )
         self.step = 0
+        self.best: float | None = None  # of the watched scores, where the model is chosen by them
         self.clock = Clock(clips_per_step=config.train.batch_size * self.views.clips)
 
     def fit(self, stop: StopRequest) -> None:
@@ -123,7 +124,8 @@ class Trainer:
                     self._log(losses, log, progress)
                     if self._is_watch_due() and monitor is not None:
                         with self.clock.paused():
-                            scores = monitor(self.task.encoder)
+                            scores = monitor(self.task.kept_encoder, self.task.class_head)
+                        self._keep_if_best(scores)
                         log.write(step=self.step, epoch=self._epoch, **scores)
                     if stopping or self.step % self.config.checkpoint.every_steps == 0:
                         self._save()
@@ -235,22 +237,36 @@ class Trainer:
             scaler = self.accelerator.scaler
             state: State = {
                 "step": self.step,
+                "best": self.best,
                 "task": self.task.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},
             }
             folder = self.folder / "checkpoints"
             save_checkpoint(folder, self.step, state, keep=self.config.checkpoint.keep)
-            save_model(
-                self.folder / MODEL_FILE,
-                self.task.encoder,
-                clip=self.views.spec,
-                size=self.config.clip.size,
-                normalise=self.recipe.normalised,
-                projector=self.task.projector,
-                class_head=self.task.class_head,
-            )
+            if self.config.checkpoint.select == "last" or self.best is None:
+                self._save_model()
         dist.barrier()
+
+    def _keep_if_best(self, scores: dict[str, float]) -> None:
+        """With ``checkpoint.select=best``: write the model where it does better than before."""
+        if self.config.checkpoint.select == "last":
+            return
+        score = scores.get("classifier_top1", next(iter(scores.values())))
+        if self.best is None or score > self.best:
+            self.best = score
+            self._save_model()
+
+    def _save_model(self) -> None:
+        save_model(
+            self.folder / MODEL_FILE,
+            self.task.kept_encoder,
+            clip=self.views.spec,
+            size=self.config.clip.size,
+            normalise=self.recipe.normalised,
+            projector=self.task.projector,
+            class_head=self.task.class_head,
+        )
 
     def _restore(self, state: State, source: Path) -> None:
         try:
@@ -262,7 +278,7 @@ class Trainer:
             ) from error
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
+        self.step, self.best = state["step"], state.get("best")
 
     def _log(self, losses: dict[str, Tensor], log: MetricLog, progress: TrainProgress) -> None:
         """Every few steps: losses, speed, and whether the embedding is collapsing."""

@@ -20,6 +20,7 @@ from cvrl.report.pairs import Pair
 CURVES = (
     ("loss", "loss", False),
     ("knn_top1", "kNN top-1, %", True),
+    ("classifier_top1", "classifier top-1, %", True),
     ("instance_r1", "finds its own video, %", True),
     ("embedding_std", "embedding std (0 is collapse)", False),
     ("effective_rank", "effective rank", False),

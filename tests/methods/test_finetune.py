@@ -138,3 +138,28 @@ def test_a_number_out_of_its_range_is_refused(keywords):
 
 def test_the_classifier_says_how_it_was_trained():
     assert build("finetune").class_head.protocol == "fine-tuned"
+
+
+def test_what_is_kept_is_the_average_of_the_weights_of_every_step():
+    task = finetune(average=0.5, dropout=0.0)
+    name = "classifier.weight"
+    expected = dict(task.named_parameters())[name].detach().clone()
+    optimizer = torch.optim.SGD(task.param_groups(0.0), lr=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        task(make_batch("finetune", seed=step))["loss"].backward()
+        optimizer.step()
+        task.after_step(step)
+        expected = 0.5 * expected + 0.5 * task.classifier.weight.detach()
+    torch.testing.assert_close(task.class_head.weight, expected)
+    assert not torch.equal(task.class_head.weight, task.classifier.weight)
+    kept = task.kept_encoder
+    assert kept is not task.encoder and kept.spec == task.encoder.spec
+    assert torch.equal(kept.stem[1].running_mean, task.encoder.stem[1].running_mean)
+    trained = {id(p) for group in task.param_groups(0.0) for p in group["params"]}
+    assert not trained & {id(p) for p in task.average.parameters()}
+
+
+def test_without_an_average_the_trained_weights_are_kept():
+    task = finetune()
+    assert task.kept_encoder is task.encoder and task.class_head is task.classifier

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cvrl.config import load_config
 from cvrl.pretrained import load_encoder
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(file.stem for file in (ROOT / "configs" / "pretrain").glob("*_small.yaml"))
+PLACES = ("pretrain/*_small.yaml", "finetune/small*.yaml", "linear/small*.yaml")
+FILES = sorted(file for place in PLACES for file in (ROOT / "configs").glob(place))
+CONFIGS = {load_config(file, ["data.train=videos"]).name: file for file in FILES}
 # Memories are as large as the data of the config; here there are twelve videos.
 OWN = {
     "moco_small": ["method.queue=16"],
@@ -47,7 +50,7 @@ def threads():
 def test_a_small_config_trains_for_20_steps(name, video_folder, events, tmp_path, monkeypatch):
     source = events if name == "tcn_small" else video_folder
     command = [str(ROOT / "tools" / "train_net.py")]
-    command += ["--config", str(ROOT / "configs" / "pretrain" / f"{name}.yaml")]
+    command += ["--config", str(CONFIGS[name])]
     command += [f"data.train={source}", f"output={tmp_path / 'run'}", "train.steps=20"]
     command += ["train.batch_size=4", "clip.upscale=true", "data.cache_dir=null"]
     command += ["data.workers=0", "eval.every_epochs=0", "log.tensorboard=false"]
