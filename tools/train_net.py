@@ -19,6 +19,11 @@ def main() -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check and describe the run, no more"
     )
+    parser.add_argument(
+        "--splits", help="1,2,3: train and score on these splits of the list, and average"
+    )
+    parser.add_argument("--clips", type=int, default=10, help="of a test video, with --splits")
+    parser.add_argument("--crops", type=int, default=3, help="of a test clip, with --splits")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
@@ -26,6 +31,13 @@ def main() -> None:
         from cvrl.engine.dry_run import describe_run
 
         print(describe_run(config))
+        return
+    if arguments.splits is not None:
+        from cvrl.engine.splits import column_names, train_splits
+
+        splits = column_names(arguments.splits)
+        views = {"clips": arguments.clips, "crops": arguments.crops}
+        print(train_splits(arguments.config, arguments.overrides, splits, **views))
         return
     from cvrl.engine.trainer import train
 

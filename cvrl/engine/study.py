@@ -179,7 +179,7 @@ def run_study(
     with ProcessPoolExecutor(max_workers=jobs, mp_context=context, max_tasks_per_child=1) as pool:
         for _ in track(_in_turn(pool, runs, study), len(runs), study.name, unit="runs"):
             pass
-    records = list(_records(runs, study.protocols))
+    records = list(records_of(runs, study.protocols))
     table = _tables(records, study)
     with atomic_path(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(records, indent=1) + "\n")
@@ -281,7 +281,13 @@ def _run(config: Config, study: Study) -> None:
     score_run(config, study)
 
 
-def _records(runs: Mapping[Run, Config], protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
+def records_of(runs: Mapping[Run, Config], protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What scored runs left in their folders: one record a run, protocol and row.
+
+    Args:
+        runs: with the config of each.
+        protocols: they were scored by.
+    """
     for run, config in runs.items():
         facts = {key: value for key, value in run._asdict().items() if value is not None}
         for protocol in protocols:
