@@ -37,6 +37,7 @@ def soft_cross_entropy(logits_NH: Tensor, has_NH: Tensor) -> Tensor:
         (N,) losses.
 
     Example:
+        >>> import torch
         >>> soft_cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 1.0, 0.0, 0.0]])).exp().item()
         4.0
     """
@@ -54,6 +55,7 @@ def binary_cross_entropy(logits_NH: Tensor, has_NH: Tensor) -> Tensor:
         (N,) losses.
 
     Example:
+        >>> import torch
         >>> binary_cross_entropy(torch.zeros(1, 4), torch.zeros(1, 4)).exp().item()
         2.0
     """
@@ -79,6 +81,7 @@ class Tags(Task):
         UserError: data without tags.
 
     Example:
+        >>> import torch
         >>> from cvrl.models.backbones import build_encoder
         >>> Tags(build_encoder("r3d_small"), class_names=["sea", "sea+surf"]).tags
         ['sea', 'surf']
