@@ -20,7 +20,6 @@ runs once a split. With ``pretext_visits`` each method is also scored on its own
 finished runs are kept, and a run that was cut goes on from its checkpoint.
 """
 
-import importlib
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from cvrl.engine.resume import check_finished
 from cvrl.engine.study_table import tabulate, tabulate_pretext
 from cvrl.engine.trainer import train
 from cvrl.evaluation.card import Result, read_result
+from cvrl.evaluation.multiview import evaluate_classifier
 from cvrl.evaluation.parts import Parts
 from cvrl.evaluation.protocol import Options, evaluate
 from cvrl.pretrained import holds_classifier, load_classifier, load_encoder
@@ -218,8 +218,7 @@ def score_run(config: Config, study: Study) -> None:
 
 def _score_classifier(config: Config, parts: Parts, study: Study) -> Result:
     classifier = load_classifier(config.run_folder)
-    multiview = importlib.import_module("cvrl.evaluation.multiview")
-    result: Result = multiview.evaluate_classifier(
+    result = evaluate_classifier(
         [classifier],
         parts,
         clips=study.clips_per_video,

@@ -3,9 +3,9 @@
 Shape suffixes: N clips of a piece, C channels, T frames, H, W.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -165,6 +165,73 @@ def stream_loader(stream: IterableDataset[Part], workers: int) -> DataLoader[Par
         num_workers=workers,
         worker_init_fn=_one_thread if workers else None,
     )
+
+
+class Timed(Protocol):
+    """What every kind of piece says of its clips; see :class:`Piece`."""
+
+    @property
+    def row(self) -> int: ...
+
+    @property
+    def start_N(self) -> Tensor: ...
+
+    @property
+    def end_N(self) -> Tensor: ...
+
+    @property
+    def last(self) -> bool: ...
+
+    @property
+    def bad(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class WholeVideo:
+    """What a network made of all clips of one video.
+
+    Attributes:
+        row: of the video in the list.
+        vectors_ND: one a clip; empty where the video is bad.
+        start_N: start of each clip, in seconds of the video.
+        end_N: end of each clip's last frame, in seconds.
+        bad: why the video cannot be used.
+    """
+
+    row: int
+    vectors_ND: Tensor
+    start_N: Tensor
+    end_N: Tensor
+    bad: str | None
+
+
+def whole_videos(pieces: Iterable[tuple[Timed, Tensor]]) -> Iterator[WholeVideo]:
+    """Join what was made of the pieces of each video when its last has come.
+
+    Args:
+        pieces: each with the vectors (N, D) of its clips. It is let go at once, and its frames with
+            it: a video that comes in pieces does so because it does not fit into memory.
+
+    Example:
+        >>> none = torch.empty(0)
+        >>> half = [Piece(7, none, torch.tensor([t]), torch.tensor([t + 1]), t > 0) for t in (0, 1)]
+        >>> [video] = whole_videos((piece, torch.rand(1, 4)) for piece in half)
+        >>> video.row, video.start_N.tolist(), video.vectors_ND.shape
+        (7, [0, 1], torch.Size([2, 4]))
+    """
+    parts: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+    for piece, vectors_ND in pieces:
+        part = (vectors_ND, piece.start_N, piece.end_N)
+        parts.setdefault(piece.row, []).append(part)
+        if not piece.last:
+            continue
+        video = parts.pop(piece.row)
+        if piece.bad is not None:  # what was decoded before the fault is void
+            video = [part]
+        vectors, starts, ends = zip(*video, strict=True)
+        yield WholeVideo(
+            piece.row, torch.cat(vectors), torch.cat(starts), torch.cat(ends), piece.bad
+        )
 
 
 def _one_thread(worker: int) -> None:

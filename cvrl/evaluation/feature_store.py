@@ -17,12 +17,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.clip_stream import ClipChoice, ClipStream, Piece, stream_loader
+from cvrl.evaluation.clip_stream import (
+    ClipChoice,
+    ClipStream,
+    Piece,
+    WholeVideo,
+    stream_loader,
+    whole_videos,
+)
 from cvrl.evaluation.features import Stage, encode, evaluating, module_device, transform_of
 from cvrl.evaluation.store_format import (
     VideoFeatures,
@@ -218,10 +224,12 @@ def _fill(
     stream = ClipStream(manifest, rows, encoder.clip, extraction.choice, transform)
     with evaluating(encoder), torch.inference_mode(), torch.random.fork_rng(devices=[]):
         pieces = _encoded(stream_loader(stream, workers), extraction, batch_clips)
-        for row, video in _shown(_whole_videos(pieces, manifest), len(rows)):
+        for video in _shown(whole_videos(pieces), len(rows)):
+            path = manifest.path(video.row)
             if strict and video.bad is not None:
-                raise CorruptVideoError(video.path, video.bad)
-            work.add(row, video)
+                raise CorruptVideoError(path, video.bad)
+            times = (video.start_N.numpy(), video.end_N.numpy())
+            work.add(video.row, VideoFeatures(path, *times, video.vectors_ND.numpy(), video.bad))
 
 
 def _encoded(
@@ -248,33 +256,7 @@ def _encode_batch(batch: list[Piece], extraction: Extraction) -> Iterator[tuple[
     yield from zip(batch, parts, strict=True)
 
 
-def _whole_videos(
-    pieces: Iterable[tuple[Piece, Tensor]], manifest: Manifest
-) -> Iterator[tuple[int, VideoFeatures]]:
-    """Join the pieces of each video when its last has come; row and features."""
-    parts: dict[int, list[tuple[Piece, Tensor]]] = {}
-    for piece, vectors_ND in pieces:
-        parts.setdefault(piece.row, []).append((piece, vectors_ND))
-        if not piece.last:
-            continue
-        video = parts.pop(piece.row)
-        if piece.bad is not None:  # what was decoded before the fault is void
-            video = [(piece, vectors_ND)]
-        yield (
-            piece.row,
-            VideoFeatures(
-                path=manifest.path(piece.row),
-                start_N=np.concatenate([p.start_N.numpy() for p, _ in video]),
-                end_N=np.concatenate([p.end_N.numpy() for p, _ in video]),
-                vectors_ND=np.concatenate([v.numpy() for _, v in video]),
-                bad=piece.bad,
-            ),
-        )
-
-
-def _shown(
-    videos: Iterable[tuple[int, VideoFeatures]], total: int
-) -> Iterator[tuple[int, VideoFeatures]]:
+def _shown(videos: Iterable[WholeVideo], total: int) -> Iterator[WholeVideo]:
     """Pass videos on while showing how many are done, the clips a second and the time left."""
     began = said = time.monotonic()
     clips = 0
@@ -283,8 +265,8 @@ def _shown(
         task = live.add_task("extracting", total=total, rate="") if live else None
         if live:
             live.start()
-        for done, (row, video) in enumerate(videos, start=1):
-            yield row, video
+        for done, video in enumerate(videos, start=1):
+            yield video
             clips += len(video.start_N)
             now = time.monotonic()
             rate = f"{done} of {total} videos, {clips / max(now - began, 1e-9):.1f} clips/s"

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -100,8 +100,8 @@ def linear_probe(
         raise UserError("training part", "holds one class only", "a classifier needs two or more")
     groups_N = np.arange(len(y_N)) if train_groups_N is None else train_groups_N.cpu().numpy()
     held_out = _held_out_scores(x_ND, y_N, groups_N, scaling, sorted(l2_grid), seed)
-    l2 = _best(held_out, l2_grid)
-    model = _fit(x_ND, y_N, scaling, l2)
+    l2 = best_l2(held_out, l2_grid)
+    model = fit(x_ND, y_N, scaling, l2)
     answers_MC = np.zeros((len(test_MD), n_classes))
     answers_MC[:, model.classes_] = model.predict_proba(_array(test_MD))
     return Probe(score(torch.from_numpy(answers_MC), test_labels_M.cpu()), l2, held_out)
@@ -119,7 +119,7 @@ def _held_out_scores(
             np.mean(
                 np.concatenate(
                     [
-                        _fit(x_ND[rest], y_N[rest], scaling, l2).predict(x_ND[held]) == y_N[held]
+                        fit(x_ND[rest], y_N[rest], scaling, l2).predict(x_ND[held]) == y_N[held]
                         for rest, held in folds
                     ]
                 )
@@ -143,7 +143,13 @@ def _folds(y_N: Ints, groups_N: Ints, seed: int) -> list[tuple[Ints, Ints]]:
     ]
 
 
-def _best(held_out: dict[float, float], l2_grid: Sequence[float]) -> float:
+def best_l2(held_out: dict[float, float], l2_grid: Sequence[float]) -> float:
+    """The strength with the best held-out score, the stronger of equals; without scores the middle.
+
+    Example:
+        >>> best_l2({0.1: 0.5, 1.0: 0.5, 10.0: 0.4}, [0.1, 1.0, 10.0])
+        1.0
+    """
     if held_out:
         return max(held_out, key=lambda l2: (held_out[l2], l2))
     middle = sorted(l2_grid)[len(l2_grid) // 2]
@@ -152,7 +158,14 @@ def _best(held_out: dict[float, float], l2_grid: Sequence[float]) -> float:
     return middle
 
 
-def _fit(x_ND: Floats, y_N: Ints, scaling: Scaling, l2: float) -> Pipeline:
+def fit(x_ND: Floats, y_N: NDArray[Any], scaling: Scaling, l2: float) -> Pipeline:
+    """Scaling and logistic regression fitted to features and their classes.
+
+    Example:
+        >>> model = fit(np.array([[0.0], [1.0]]), np.array([3, 5]), "standardise", 0.1)
+        >>> model.predict(np.array([[2.0]])).tolist()
+        [5]
+    """
     scaler = StandardScaler() if scaling == "standardise" else Normalizer()
     # scikit-learn weighs the sum of the losses by C; 1 / (N l2) makes l2 mean the same for every N.
     model = LogisticRegression(C=1 / (len(y_N) * l2), max_iter=MAX_ITERATIONS)

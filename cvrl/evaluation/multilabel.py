@@ -3,25 +3,18 @@
 Shape suffixes: N training rows, M test rows, D dims, H tags.
 """
 
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.preprocessing import Normalizer, StandardScaler
 from torch import Tensor
 
 from cvrl.evaluation.chance import random_average_precision
-from cvrl.evaluation.linear import FOLDS, L2_GRID, MAX_ITERATIONS, Floats, Ints, Scaling
+from cvrl.evaluation.linear import FOLDS, L2_GRID, Floats, Ints, Scaling, best_l2, fit
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
-
-logger = logging.getLogger("cvrl")
 
 
 @dataclass(frozen=True)
@@ -167,11 +160,7 @@ def tag_probe(
         raise UserError("training part", "has no video with a tag", "give labels such as sea+surf")
     groups_N = np.arange(len(x_ND)) if train_groups_N is None else train_groups_N.numpy()
     held_out = _held_out(x_ND, has_NH, groups_N, scaling, l2_grid, seed)
-    l2 = sorted(l2_grid)[len(l2_grid) // 2]
-    if held_out:
-        l2 = max(held_out, key=lambda one: (held_out[one], one))
-    elif len(l2_grid) > 1:
-        logger.warning("too few groups in the training part to choose l2; using %g", l2)
+    l2 = best_l2(held_out, l2_grid)
     scores = score_tags(_predict(x_ND, has_NH, test, scaling, l2), test_has)
     return TagProbe(scores, l2, held_out)
 
@@ -203,14 +192,7 @@ def _predict(
     x_ND: Floats, has_NH: NDArray[np.bool_], test_MD: Floats, scaling: Scaling, l2: float
 ) -> Floats:
     """Probabilities (M, H); a tag that all or none of the rows have keeps its share."""
-    scaler = (StandardScaler() if scaling == "standardise" else Normalizer()).fit(x_ND)
-    x_ND, test_MD = scaler.transform(x_ND), scaler.transform(test_MD)
     score_MH = np.tile(has_NH.mean(axis=0), (len(test_MD), 1))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        for tag in np.flatnonzero(has_NH.any(axis=0) & ~has_NH.all(axis=0)):
-            model = LogisticRegression(C=1 / (len(x_ND) * l2), max_iter=MAX_ITERATIONS)
-            score_MH[:, tag] = model.fit(x_ND, has_NH[:, tag]).predict_proba(test_MD)[:, 1]
-    if any(issubclass(w.category, ConvergenceWarning) for w in caught):
-        logger.warning("l2 = %g: stopped after %d steps, not converged", l2, MAX_ITERATIONS)
+    for tag in np.flatnonzero(has_NH.any(axis=0) & ~has_NH.all(axis=0)):
+        score_MH[:, tag] = fit(x_ND, has_NH[:, tag], scaling, l2).predict_proba(test_MD)[:, 1]
     return score_MH

@@ -20,7 +20,7 @@ from torch import Tensor
 from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.card import ProtocolCard, Result, Row
-from cvrl.evaluation.clip_stream import ClipChoice
+from cvrl.evaluation.clip_stream import ClipChoice, whole_videos
 from cvrl.evaluation.contest import Shares, constant_answer
 from cvrl.evaluation.features import evaluating, module_device, transform_of
 from cvrl.evaluation.knn import score
@@ -117,7 +117,8 @@ def answer_videos(
     pieces = view_loader(stream, workers)
     with evaluating(*classifiers), torch.inference_mode(), torch.random.fork_rng(devices=[]):
         answered = _answered(pieces, entered, batch_videos)
-        yield from track(_whole_videos(answered), len(manifest), description)
+        for one in track(whole_videos(answered), len(manifest), description):
+            yield VideoAnswer(one.row, one.vectors_ND, one.start_N, one.end_N, one.bad)
 
 
 def evaluate_classifier(
@@ -283,25 +284,6 @@ def _answer_batch(
         probability_NK = torch.stack(each).mean(dim=0)
     parts = torch.split(probability_NK, [len(piece.start_N) for piece in batch])
     yield from zip(batch, parts, strict=True)
-
-
-def _whole_videos(pieces: Iterable[tuple[ViewPiece, Tensor]]) -> Iterator[VideoAnswer]:
-    """Join the pieces of each video when its last has come."""
-    parts: dict[int, list[tuple[ViewPiece, Tensor]]] = {}
-    for piece, probability_NK in pieces:
-        parts.setdefault(piece.row, []).append((piece, probability_NK))
-        if not piece.last:
-            continue
-        video = parts.pop(piece.row)
-        if piece.bad is not None:  # what was decoded before the fault is void
-            video = [(piece, probability_NK)]
-        yield VideoAnswer(
-            piece.row,
-            torch.cat([answers_NK for _, answers_NK in video]),
-            torch.cat([part.start_N for part, _ in video]),
-            torch.cat([part.end_N for part, _ in video]),
-            piece.bad,
-        )
 
 
 def _check_complete(found: dict[int, Tensor], test: Manifest) -> None:

@@ -5,7 +5,6 @@ import statistics
 import pytest
 import yaml
 
-from cvrl.data.manifest import read_manifest
 from cvrl.engine.splits import column_names, train_splits
 from cvrl.evaluation.card import read_result
 from cvrl.utils.errors import UserError
@@ -24,19 +23,6 @@ TINY = {
     "log": {"tensorboard": False},
 }
 TUNE = TINY | {"method": {"name": "finetune"}}
-
-
-@pytest.fixture(scope="module")
-def two_splits(tmp_path_factory, video_folder):
-    """The twelve videos in two splits; the second has train and test the other way round."""
-    videos = read_manifest(video_folder)
-    lines = ["path,label,split1,split2"]
-    for row, path in enumerate(videos.paths):
-        sides = ("train", "test") if row % 2 else ("test", "train")
-        lines.append(f"{path},{videos.class_names[videos.label_ids[row]]},{','.join(sides)}")
-    file = tmp_path_factory.mktemp("lists") / "list.csv"
-    file.write_text("\n".join(lines) + "\n")
-    return file
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import torch
 import yaml
 
 from cvrl.config import load_config
-from cvrl.data.manifest import read_manifest
 from cvrl.engine.resume import check_finished
 from cvrl.engine.study import Run, _in_turn, load_study, run_study
 from cvrl.engine.study_table import tabulate
@@ -48,19 +47,6 @@ def study_file(tmp_path):
     for name, content in (("p", PRETRAIN), ("f", FINETUNE), ("study", STUDY)):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return tmp_path / "study.yaml"
-
-
-@pytest.fixture(scope="module")
-def two_splits(tmp_path_factory, video_folder):
-    """The twelve videos in two splits; the second has train and test the other way round."""
-    videos = read_manifest(video_folder)
-    lines = ["path,label,split1,split2"]
-    for row, path in enumerate(videos.paths):
-        sides = ("train", "test") if row % 2 else ("test", "train")
-        lines.append(f"{path},{videos.class_names[videos.label_ids[row]]},{','.join(sides)}")
-    file = tmp_path_factory.mktemp("lists") / "list.csv"
-    file.write_text("\n".join(lines) + "\n")
-    return file
 
 
 def change(study_file, **arms):

@@ -1,6 +1,8 @@
 """The stream of clips: the right ones, in order, a few at a time, whatever the workers."""
 
+import weakref
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from cvrl.evaluation.clip_stream import (
     ClipStream,
     Piece,
     stream_loader,
+    whole_videos,
 )
 from cvrl.utils.errors import UserError
 
@@ -118,3 +121,21 @@ class TestStream:
         manifest = make_manifest({"path": ["gone.mp4"]}, root="/nowhere")
         (piece,) = ClipStream(manifest, [0], SPEC, ClipChoice(clips=1), identity)
         assert piece.bad is not None
+
+
+def test_pieces_are_let_go_while_their_video_goes_on() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def pieces() -> Iterator[tuple[Piece, torch.Tensor]]:
+        for n in range(5):
+            clips = torch.zeros(1, 3, 4, 8, 8)
+            alive.append(weakref.ref(clips))
+            assert sum(one() is not None for one in alive) <= 2  # this one and the one before
+            yield (
+                Piece(0, clips, torch.tensor([n]), torch.tensor([n + 1]), n == 4),
+                torch.ones(1, 2),
+            )
+
+    [video] = whole_videos(pieces())
+    assert video.start_N.tolist() == [0, 1, 2, 3, 4]
+    assert video.vectors_ND.shape == (5, 2)

@@ -40,7 +40,7 @@ def test_it_is_the_optimum_of_the_documented_objective(l2: float) -> None:
     x, y = clusters(45, seed=1)
     scaled = (x.double() - x.double().mean(0)) / x.double().std(0, correction=0)
     weight, bias = fit_by_torch(scaled, y, l2)
-    model = linear._fit(x.double().numpy(), y.numpy(), "standardise", l2)
+    model = linear.fit(x.double().numpy(), y.numpy(), "standardise", l2)
     expected = F.softmax(scaled @ weight.T + bias, dim=1)
     got = torch.from_numpy(model.predict_proba(x.double().numpy()))
     torch.testing.assert_close(got, expected, atol=2e-3, rtol=0)

@@ -156,3 +156,8 @@ def test_a_run_too_large_for_the_machine_is_refused(config_file, video_folder, t
         "--dry-run",
     )
     assert_refused(done, "train.batch_size", "train.accumulate=")
+
+
+def test_a_choice_of_splits_that_is_none_is_refused(config_file, video_folder):
+    done = train_net(config_file, f"data.train={video_folder}", "--splits", "1,1")
+    assert_refused(done, "--splits 1,1", "write --splits 1,2,3")
