@@ -54,6 +54,7 @@ def main() -> None:
         batch_videos=args.batch_videos,
         workers=args.workers,
         allow_group_leak=bool(args.allow_group_leak),
+        allow_missing=bool(args.allow_missing),
     )
     folder = Path(args.output or source.run / "eval")
     Console().print(render(result))

@@ -24,6 +24,7 @@ from cvrl.evaluation.clip_stream import ClipChoice, whole_videos
 from cvrl.evaluation.contest import Shares, constant_answer
 from cvrl.evaluation.features import evaluating, module_device, transform_of
 from cvrl.evaluation.knn import score
+from cvrl.evaluation.missing import Account, account_for
 from cvrl.evaluation.parts import Parts, check_groups
 from cvrl.evaluation.predictions import (
     Predictions,
@@ -35,7 +36,7 @@ from cvrl.evaluation.untrained import weights_sha256
 from cvrl.evaluation.view_stream import Lens, ViewPiece, ViewStream, view_loader
 from cvrl.models.classifier import Classifier
 from cvrl.transforms.crops import crops_of
-from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.utils.errors import UserError
 from cvrl.utils.log import track
 
 READER = VideoReader()
@@ -131,6 +132,7 @@ def evaluate_classifier(
     batch_videos: int = 1,
     workers: int = 0,
     allow_group_leak: bool = False,
+    allow_missing: bool = False,
 ) -> tuple[Result, Predictions]:
     """Score a classifier, or an ensemble of several, on a test part.
 
@@ -143,6 +145,7 @@ def evaluate_classifier(
         batch_videos: videos whose views are encoded together.
         workers: loader processes; 0 decodes in this one.
         allow_group_leak: score parts that share a source group, and say so on the card.
+        allow_missing: count videos that cannot be decoded on the card, instead of failing.
 
     Returns:
         Rows trained and chance (the best constant answer), and what was answered for each video.
@@ -151,7 +154,8 @@ def evaluate_classifier(
     Raises:
         UserError: labels are missing or unknown to the classifier, parts share groups, classifiers
             differ in their classes.
-        CorruptVideoError: a video cannot be decoded. None is left out of a score.
+        CorruptVideoError: a video cannot be decoded, and that is not allowed. None is left out of
+            a score unseen.
 
     Example:
         >>> from cvrl import load_classifier
@@ -166,30 +170,33 @@ def evaluate_classifier(
     group_check = "one part only"
     if parts.train is not None:
         group_check = check_groups(parts.train, test, allow_leak=allow_group_leak)
-    truth_V = true_tags(test, names) if multi_label else true_classes(test, names)
+    true_V = true_tags(test, names) if multi_label else true_classes(test, names)
     how: dict[str, Any] = {"reader": reader, "batch_videos": batch_videos, "workers": workers}
-    choice = ClipChoice(clips=clips)
-    answers = answer_videos(classifiers, test, choice, crops=crops, **how)
-    found = {answer.row: answer.probability_K for answer in answers}
-    _check_complete(found, test)
+    how |= {"crops": crops, "name_bad": allow_missing}
+    answers = sorted(
+        answer_videos(classifiers, test, ClipChoice(clips=clips), **how), key=lambda one: one.row
+    )
+    account, probability_VK = _account_for(answers, test)
     predictions = Predictions(
         class_names=names,
-        paths=test.paths,
-        labels=test.table["label"].to_pylist(),
-        probability_VK=torch.stack([found[row] for row in range(len(test))]),
+        paths=account.manifest.paths,
+        labels=account.manifest.table["label"].to_pylist(),
+        probability_VK=probability_VK,
         multi_label=multi_label,
     )
     card = ProtocolCard(
         protocol="classifier",
         n_classes=len(names),
-        n_scored=len(found),
+        n_scored=len(account.row_V),
+        n_missing=len(account.bad),
+        missing=account.names,
         group_check=group_check,
         clips_per_video=clips,
         crops_per_clip=crops,
         **_about_data(parts),
         **_about_classifiers(classifiers),
     )
-    return Result(card, _rows(predictions, truth_V)), predictions
+    return Result(card, _rows(predictions, true_V[account.row_V])), predictions
 
 
 def shared_names(classifiers: Sequence[Classifier]) -> list[str]:
@@ -286,16 +293,17 @@ def _answer_batch(
     yield from zip(batch, parts, strict=True)
 
 
-def _check_complete(found: dict[int, Tensor], test: Manifest) -> None:
-    """Refuse answers for fewer videos than listed, or that are not finite, naming a video."""
-    missing = set(range(len(test))) - found.keys()
-    if missing:
-        reason = f"gave no answer; {len(found)} of {len(test)} videos were scored"
-        raise CorruptVideoError(test.path(min(missing)), reason)
-    for row, probability_K in found.items():
+def _account_for(answers: Sequence[VideoAnswer], test: Manifest) -> tuple[Account, Tensor]:
+    """Which videos have an answer, and their probabilities (V, K); all must be finite."""
+    good = [answer for answer in answers if answer.bad is None]
+    bad = [(test.path(answer.row), answer.bad) for answer in answers if answer.bad is not None]
+    account = account_for(test, torch.tensor([answer.row for answer in good]), bad)
+    probability_VK = torch.stack([answer.probability_K for answer in good])
+    for answer, probability_K in zip(good, probability_VK, strict=True):
         if not bool(torch.isfinite(probability_K).all()):
             reason, remedy = "its probabilities are not finite", "use an earlier checkpoint"
-            raise UserError(test.path(row), reason, remedy)
+            raise UserError(test.path(answer.row), reason, remedy)
+    return account, probability_VK
 
 
 def _rows(predictions: Predictions, truth_V: Tensor) -> list[Row]:

@@ -327,6 +327,25 @@ class TestRefusals:
         assert list(bad) == [2] and bad[2]
         assert all(answer.probability_NK.shape == (2, 3) for answer in found if not answer.bad)
 
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_missing_videos_may_be_counted(self, shapes, with_a_bad_video, workers):
+        allowed = {"clips": 2, "workers": workers, "allow_missing": True}
+        result, predictions = evaluate_classifier(
+            [make_classifier()], Parts(with_a_bad_video), **allowed
+        )
+        card = result.card
+        assert (card.n_listed, card.n_scored, card.n_missing) == (5, 4, 1)
+        assert card.missing[0].startswith(with_a_bad_video.path(2))
+        assert "1 MISSING" in card_lines(card)[0]
+        assert predictions.paths == shapes.paths
+        right = [answer == "right" for answer in predictions.predicted]
+        assert result.row("trained").scores["top1"] == sum(right) / 4
+
+    def test_all_missing_is_refused(self, with_a_bad_video):
+        only_bad = Parts(with_a_bad_video.take([2]))
+        with pytest.raises(UserError, match="none of the 1 videos can be decoded"):
+            evaluate_classifier([make_classifier()], only_bad, allow_missing=True)
+
     def test_unknown_classes_are_named(self, shapes):
         with pytest.raises(UserError, match="not trained on: down; its 2 classes are right, left"):
             evaluate_classifier([make_classifier(["right", "left"])], Parts(shapes))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cvrl.data.clips import ClipSpec
+from cvrl.evaluation.card import read_result
 from cvrl.models.backbones import build_encoder
 from cvrl.models.heads import ClassHead
 from cvrl.pretrained import load_classifier, save_model
@@ -134,6 +135,12 @@ def test_a_broken_test_video_is_named(run, video_folder, tmp_path):
     done = command("test_net", "--checkpoint", run, *how, "--output", tmp_path / "out")
     assert done.returncode == 2 and "broken.mp4" in done.stderr
     assert not (tmp_path / "out" / "classifier.json").exists()
+    how = (*how, "--allow-missing")
+    done = command("test_net", "--checkpoint", run, *how, "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "classifier on 2 of 3 videos, 1 missing" in done.stdout
+    card = read_result(tmp_path / "out" / "classifier.json").card
+    assert card.n_missing == 1 and "broken.mp4" in card.missing[0]
 
 
 def test_predict_prints_the_likeliest_classes(run, names, video_folder, tmp_path):
