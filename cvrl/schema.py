@@ -25,7 +25,7 @@ class DataConfig:
     test: str | None = None  # the same for the test part; null: `test_split` of `train`
     root: str | None = None  # paths in a list are relative to it; null: to the list
     split_column: str = "split"  # column of a CSV that holds the split
-    train_split: str = "train"  # value in that column
+    train_split: str = "train"  # value in that column; *: all others than `test_split`
     test_split: str = "test"  # value in that column
     cameras: list[str] | None = None  # `train` lists folders of an event, with these files
     hold_out: float = _in("[0, 1)", 0.0)  # fraction of train kept for choosing, by group

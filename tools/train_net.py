@@ -19,11 +19,16 @@ def main() -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check and describe the run, no more"
     )
-    parser.add_argument(
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
         "--splits", help="1,2,3: train and score on these splits of the list, and average"
     )
-    parser.add_argument("--clips", type=int, default=10, help="of a test video, with --splits")
-    parser.add_argument("--crops", type=int, default=3, help="of a test clip, with --splits")
+    several.add_argument(
+        "--leave-one-out", metavar="COLUMN", help="the same, each value of a column left out once"
+    )
+    scored = "with --splits and --leave-one-out"
+    parser.add_argument("--clips", type=int, default=10, help=f"of a test video, {scored}")
+    parser.add_argument("--crops", type=int, default=3, help=f"of a test clip, {scored}")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
     arguments = parser.parse_intermixed_args()
     config = load_config(arguments.config, arguments.overrides)
@@ -32,12 +37,15 @@ def main() -> None:
 
         print(describe_run(config))
         return
-    if arguments.splits is not None:
-        from cvrl.engine.splits import column_names, train_splits
+    if arguments.splits is not None or arguments.leave_one_out is not None:
+        from cvrl.engine.splits import leave_one_out, official_splits, train_splits
 
-        splits = column_names(arguments.splits)
-        views = {"clips": arguments.clips, "crops": arguments.crops}
-        print(train_splits(arguments.config, arguments.overrides, splits, **views))
+        run = (arguments.config, arguments.overrides)
+        if arguments.splits is not None:
+            splits = official_splits(arguments.splits)
+        else:
+            splits = leave_one_out(*run, arguments.leave_one_out)
+        print(train_splits(*run, splits, clips=arguments.clips, crops=arguments.crops))
         return
     from cvrl.engine.trainer import train
 

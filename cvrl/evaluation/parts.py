@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from cvrl.data.manifest import Manifest, read_manifest
 from cvrl.data.tags import SEPARATOR
 from cvrl.evaluation.official import official_split
 from cvrl.utils.errors import UserError
+
+OTHERS = "*"  # a training split of every other value than the test split
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def read_parts(
         test: the same for the test part.
         root: folder that relative paths in lists start from.
         split_column: column that holds the split.
-        train_split: its value for the training part.
+        train_split: its value for the training part; ``*`` is every other than ``test_split``.
         test_split: its value for the test part.
         hold_out: share of the training part, in (0, 1), that is cut off by groups and scored
             instead of the test part; for choosing settings.
@@ -83,9 +86,7 @@ def read_parts(
     how: dict[str, Any] = {"root": root, "split_column": split_column, "cameras": cameras or ()}
     how |= {"check_files": False, "keep_bad": True} if allow_missing else {}
     source = read_manifest(train, **how)
-    has_split = train_split in source.splits
-    train_part = source.select(train_split) if has_split else source
-    name = f"{train} [{split_column}={train_split}]" if has_split else str(train)
+    train_part, name = _read_train(source, train, train_split, test_split)
     if test is not None:
         test_part, test_name = _read_test(test, test_split, **how)
         train_part, test_part = _same_classes(train_part, test_part)
@@ -183,6 +184,19 @@ def list_sha256(manifest: Manifest) -> str:
     columns = (manifest.table[name].to_pylist() for name in ("path", "label"))
     rows = sorted(f"{path}\t{label or ''}" for path, label in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _read_train(
+    source: Manifest, train: str, train_split: str, test_split: str
+) -> tuple[Manifest, str]:
+    if train_split == OTHERS:
+        tested = source.select(test_split).table["path"]
+        rest = pc.invert(pc.is_in(source.table["path"], tested.combine_chunks()))
+        name = f"{train} [{source.split_column}!={test_split}]"
+        return source.take(np.flatnonzero(np.asarray(rest))), name
+    if train_split in source.splits:
+        return source.select(train_split), f"{train} [{source.split_column}={train_split}]"
+    return source, str(train)
 
 
 def _read_test(test: str, test_split: str, **how: Any) -> tuple[Manifest, str]:
