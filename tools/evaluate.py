@@ -10,14 +10,13 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from cvrl.config import Config, DataConfig, load_config
 from cvrl.data.loader import default_workers
-from cvrl.evaluation.card import render
+from cvrl.evaluation.motion import SHOWS, present
 from cvrl.evaluation.parts import read_parts
 from cvrl.evaluation.protocol import PROTOCOLS, Options, evaluate, suitable_protocols
-from cvrl.pretrained import load_encoder
+from cvrl.pretrained import load_with_head
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.log import set_up_logging
 
@@ -47,7 +46,8 @@ def parse() -> Namespace:
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
-    add("--still", action="store_true", default=None, help="repeat one frame of each clip")
+    add("--show", nargs="+", dest="shows", help=f"{', '.join(SHOWS)} or all: motion or scene?")
+    add("--still", action="store_const", const=["still"], dest="shows", help="--show still")
     add("--allow-group-leak", action="store_true", default=None, help="score it all the same")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
@@ -59,7 +59,7 @@ def main() -> None:
     set_up_logging()
     args = parse()
     run = path if (path := Path(args.checkpoint)).is_dir() else path.parent
-    encoder = load_encoder(args.checkpoint).to(args.device)
+    encoder, head = load_with_head(args.checkpoint)
     given = {key: value for key, value in vars(args).items() if value is not None}
     has_config = (run / "config.yaml").exists()
     if not (has_config or args.train):
@@ -71,9 +71,9 @@ def main() -> None:
     parts = read_parts(**{k: getattr(data, k) for k in SOURCE}, **shares, seed=config.seed)
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
     options = Options(**{k: known[k] for k in vars(Options()) if k in known})
-    for result in evaluate(encoder, parts, suitable_protocols(parts, args.protocol), options):
-        Console().print(render(result))
-        print(result.write(args.output or run / "eval"))
+    protocols = suitable_protocols(parts, args.protocol)
+    results = evaluate(encoder.to(args.device), parts, protocols, options, head=head)
+    present(results, args.output or run / "eval")
 
 
 if __name__ == "__main__":

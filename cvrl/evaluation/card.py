@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cvrl import __version__
+from cvrl.data.shows import TITLES as SHOW_TITLES
+from cvrl.data.shows import Show
 from cvrl.utils.io import atomic_path
 
 SCORE_TITLES = {
@@ -32,7 +34,7 @@ class ProtocolCard:
     """Everything that changes what a score means.
 
     Attributes:
-        protocol: knn, linear, instance or alignment.
+        protocol: one of :data:`cvrl.evaluation.protocol.PROTOCOLS`.
         test: where the scored videos came from.
         train: where the labelled ones came from; None where none are needed.
         n_classes: classes of the data set; None where labels are not used.
@@ -43,7 +45,10 @@ class ProtocolCard:
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; the evaluation transform takes the centre.
-        still: whether each clip repeats one of its frames.
+        show: what the scored clips show, see :mod:`cvrl.data.shows`.
+        train_show: what the clips show that a probe learns from; None where none does. Where it is
+            the same as ``show``, the score says what can be told from it; where it is plain and
+            ``show`` is not, what a probe goes by that was taught on plain clips.
         clip_frames: frames a clip.
         clip_stride: frames of the video from one clip frame to the next.
         short_video: loop or repeat.
@@ -79,7 +84,8 @@ class ProtocolCard:
     weights_sha256: str
     untrained: str
     crops_per_clip: int = 1
-    still: bool = False
+    show: Show = "plain"
+    train_show: Show | None = None
     notes: list[str] = field(default_factory=list)
     cvrl_version: str = __version__
 
@@ -124,13 +130,16 @@ class Result:
         raise KeyError(name)
 
     def write(self, folder: str | PathLike[str]) -> Path:
-        """Write ``<protocol>.json``, or ``<protocol>_still.json``, whole or not at all.
+        """Write it, whole or not at all, under a name that says what it scored.
 
         Returns:
-            The file.
+            The file: ``<protocol>.json``, or ``<protocol>_<show>.json`` where the clips do not show
+            the plain video, with ``_taught_plain`` where the training clips do.
         """
-        still = "_still" if self.card.still else ""
-        path = Path(folder) / f"{self.card.protocol}{still}.json"
+        show, taught = self.card.show, self.card.train_show
+        name = self.card.protocol if show == "plain" else f"{self.card.protocol}_{show}"
+        name += "_taught_plain" if taught == "plain" != show else ""
+        path = Path(folder) / f"{name}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -146,7 +155,11 @@ def read_result(path: str | PathLike[str]) -> Result:
         True
     """
     data = json.loads(Path(path).read_text("utf-8"))
-    return Result(ProtocolCard(**data["card"]), [Row(**row) for row in data["rows"]])
+    card = data["card"]
+    if "still" in card:  # as cards said it before there were other shows
+        card["show"] = "still" if card.pop("still") else "plain"
+        card["train_show"] = card["show"] if card["train"] is not None else None
+    return Result(ProtocolCard(**card), [Row(**row) for row in data["rows"]])
 
 
 def render(result: Result) -> RenderableType:
@@ -181,7 +194,18 @@ def title(card: ProtocolCard) -> str:
         >>> title(example_card())
         'knn'
     """
-    return f"{card.protocol}, one frame repeated" if card.still else card.protocol
+    return card.protocol if card.show == "plain" else f"{card.protocol}, {show_words(card)}"
+
+
+def show_words(card: ProtocolCard) -> str:
+    """What the scored clips show, and the training clips where that differs.
+
+    Example:
+        >>> show_words(dataclasses.replace(example_card(), show="still", train_show="plain"))
+        'one frame repeated, taught on plain clips'
+    """
+    taught = ", taught on plain clips" if card.train_show == "plain" != card.show else ""
+    return SHOW_TITLES[card.show] + taught
 
 
 def card_lines(card: ProtocolCard) -> list[str]:
@@ -201,6 +225,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"views   {card.clips_per_video or 'dense'} clips x {card.crops_per_clip} centre crop, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
         f"short videos {card.short_video}, stage {card.stage}",
+        f"shows   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
         f"untrained: {card.untrained}",
@@ -226,6 +251,7 @@ def example_card() -> ProtocolCard:
         size=64,
         stage="pooled",
         settings={"k": 20, "temperature": 0.07},
+        train_show="plain",
         seed=0,
         encoder={"name": "r3d_small"},
         weights_sha256="0" * 64,

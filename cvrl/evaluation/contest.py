@@ -3,8 +3,8 @@
 Shape suffixes: V videos, D dims.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cvrl.data.manifest import Manifest
+from cvrl.data.shows import Show
 from cvrl.evaluation.alignment import (
     AlignmentScores,
     constant_match_error,
@@ -23,10 +24,12 @@ from cvrl.evaluation.card import Row
 from cvrl.evaluation.diagnose import diagnose
 from cvrl.evaluation.features import Features, mean_over_clips
 from cvrl.evaluation.instance import instance_retrieval
-from cvrl.evaluation.knn import Scores, clip_k, knn_accuracy
+from cvrl.evaluation.knn import Scores, clip_k, knn_accuracy, score
 from cvrl.evaluation.linear import L2_GRID, Scaling, linear_probe
 from cvrl.evaluation.order_probe import ORDERS, order_probe
 from cvrl.evaluation.parts import Parts
+from cvrl.models.heads import ClassHead
+from cvrl.utils.errors import UserError
 
 Shares = dict[str, float | None]  # by score; None where the protocol does not define it
 
@@ -45,7 +48,7 @@ class Options:
         seed: of the untrained weights and of the probe's folds.
         batch_videos: videos encoded at a time.
         workers: loader processes.
-        still: repeat one frame of each clip: what is scored is what a single frame shows.
+        shows: what the clips show, see :mod:`cvrl.data.shows`; every protocol is run on each.
         allow_group_leak: score parts that share a source group, and say so on the card.
         every_seconds: from the start of one clip to that of the next, for alignment; 0 is a clip
             at every frame.
@@ -60,7 +63,7 @@ class Options:
     seed: int = 0
     batch_videos: int = 8
     workers: int = 0
-    still: bool = False
+    shows: tuple[Show, ...] = ("plain",)
     allow_group_leak: bool = False
     every_seconds: float = 0.0
 
@@ -84,11 +87,12 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Contest:
-    """What the protocols of one evaluation share."""
+    """What one protocol works on; ``head`` is the classifier of the trained network, or None."""
 
     parts: Parts
     options: Options
     contestants: list[Contestant]
+    head: ClassHead | None = None
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,47 @@ def _run_alignment(contest: Contest) -> Outcome:
     )
 
 
+def _run_classifier(contest: Contest) -> Outcome:
+    head, test = contest.head, contest.contestants[0].test
+    assert head is not None  # _check has refused this protocol without one
+    labels_V = labels_by_name(contest.parts.test, head.class_names)
+    with torch.inference_mode():
+        clips = replace(test, vectors_ND=head.cpu().probabilities(test.vectors_ND))
+    scores = score(mean_over_clips(clips), labels_V)
+    rows = [
+        Row("trained", _shares(scores), contest.contestants[0].details()),
+        Row("chance", _constant_answer(labels_V, len(head.class_names))),
+    ]
+    return Outcome(rows, {"answer": "mean probability of the clips"}, [])
+
+
+def labels_by_name(manifest: Manifest, class_names: Sequence[str]) -> Tensor:
+    """The classes of a list as a classifier numbers them.
+
+    Args:
+        manifest: labelled videos.
+        class_names: of the classifier.
+
+    Returns:
+        (V,) integers.
+
+    Raises:
+        UserError: a class of the list that the classifier does not know.
+
+    Example:
+        >>> from cvrl.data.manifest import make_manifest
+        >>> videos = make_manifest({"path": ["a.mp4"], "label": ["run"]}, root="/")
+        >>> labels_by_name(videos, ["jump", "run"]).tolist()
+        [1]
+    """
+    strange = [name for name in manifest.class_names if name not in class_names]
+    if strange:
+        reason = f"class {strange[0]} is not among the {len(class_names)} of the classifier"
+        raise UserError(manifest.source, reason, f"it knows {', '.join(class_names[:8])} ...")
+    number_C = torch.tensor([class_names.index(name) for name in manifest.class_names])
+    return number_C[torch.from_numpy(manifest.label_ids)]
+
+
 def _alignment(found: AlignmentScores) -> Shares:
     return {
         "alignment_error": found.error,
@@ -297,5 +342,6 @@ RUN: dict[str, Callable[[Contest], Outcome]] = {
     "instance": _run_instance,
     "order_probe": _run_order_probe,
     "alignment": _run_alignment,
+    "classifier": _run_classifier,
 }
 """What to call for each protocol."""

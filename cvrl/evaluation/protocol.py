@@ -1,16 +1,18 @@
 """One function from an encoder and a data set to results with their cards."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
 
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.data.shows import Show, check_shows
 from cvrl.evaluation.alignment import check_events
 from cvrl.evaluation.card import ProtocolCard, Result
-from cvrl.evaluation.contest import RUN, Contest, Contestant, Options
+from cvrl.evaluation.contest import RUN, Contest, Options, labels_by_name
 from cvrl.evaluation.features import (
     Features,
     extract_together,
@@ -19,21 +21,24 @@ from cvrl.evaluation.features import (
     transform_of,
 )
 from cvrl.evaluation.knn import check_labels
+from cvrl.evaluation.motion import Entrant, by_show, pairings
 from cvrl.evaluation.order_probe import CLIPS
 from cvrl.evaluation.parts import Parts, check_groups
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
 from cvrl.utils.errors import UserError
 
 __all__ = ["PROTOCOLS", "Options", "Protocol", "evaluate", "suitable_protocols"]
 
-Protocol = Literal["knn", "linear", "instance", "order_probe", "alignment"]
-PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "instance", "order_probe", "alignment")
+Protocol = Literal["knn", "linear", "instance", "order_probe", "alignment", "classifier"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 READER = VideoReader()
 OPTIONS = Options()
 LABELLED: frozenset[Protocol] = frozenset({"knn", "linear"})
 FITTED: frozenset[Protocol] = LABELLED | {"order_probe"}  # they learn from a training part
 DENSE: frozenset[Protocol] = frozenset({"alignment"})
+NO_TWIN = "none: it has no classifier"
 
 
 def evaluate(
@@ -44,6 +49,7 @@ def evaluate(
     *,
     untrained: nn.Module | None = None,
     reader: VideoReader = READER,
+    head: ClassHead | None = None,
 ) -> list[Result]:
     """Score an encoder, and its untrained twin beside it, by one or several protocols.
 
@@ -57,14 +63,18 @@ def evaluate(
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
         parts: the videos, see :func:`cvrl.evaluation.parts.read_parts`.
         protocols: knn and linear need labels on both parts, order_probe needs both parts, instance
-            needs neither, alignment needs events seen by several cameras.
+            needs neither, alignment needs events seen by several cameras, classifier needs the
+            model's own one and labels on the test part.
         options: how.
         untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
             left out.
         reader: how files are opened.
+        head: the classifier that was trained with the encoder.
 
     Returns:
-        One result a protocol, in the order asked.
+        One result a protocol and show, in the order asked. Where plain clips are among several
+        shows, a protocol that learns gives two results for each other show: taught on clips that
+        show the same (what can be told from them), and taught on plain ones (what it goes by).
 
     Raises:
         UserError: labels are missing, the parts share groups, or a setting cannot be used.
@@ -77,28 +87,33 @@ def evaluate(
         >>> evaluate(encoder, parts, ["knn"])[0].row("trained").scores["top1"]  # doctest: +SKIP
         0.62
     """
-    group_check = _check(parts, protocols, options)
+    group_check = _check(parts, protocols, options, head)
+    options = replace(options, shows=check_shows(options.shows))
     entered = {
-        dense: _contestants(encoder, untrained, parts, protocols, options, reader, dense=dense)
+        dense: _entrants(encoder, untrained, parts, protocols, options, reader, dense=dense)
         for dense in {protocol in DENSE for protocol in protocols}
     }
     weights = weights_sha256(encoder)
     results = []
     for protocol in protocols:
-        contestants, untrained_words = entered[protocol in DENSE]
-        contest = Contest(parts, options, contestants)
-        outcome = RUN[protocol](contest)
-        card = ProtocolCard(
-            protocol=protocol,
-            group_check=group_check,
-            settings=outcome.settings,
-            notes=outcome.notes,
-            untrained=untrained_words,
-            weights_sha256=weights,
-            **_about_data(contest, protocol),
-            **_about_clips(encoder, options, dense=protocol in DENSE),
-        )
-        results.append(Result(card, outcome.rows))
+        entrants, untrained_words = entered[protocol in DENSE]
+        for show, train_show in pairings(options.shows, learns=protocol in FITTED):
+            contestants = [entrant.shown(show, train_show) for entrant in entrants]
+            contest = Contest(parts, options, contestants, head)
+            outcome = RUN[protocol](contest)
+            card = ProtocolCard(
+                protocol=protocol,
+                group_check=group_check,
+                settings=outcome.settings,
+                notes=outcome.notes,
+                untrained=NO_TWIN if protocol == "classifier" else untrained_words,
+                weights_sha256=weights,
+                show=show,
+                train_show=train_show,
+                **_about_data(contest, protocol),
+                **_about_clips(encoder, options, dense=protocol in DENSE),
+            )
+            results.append(Result(card, outcome.rows))
     return results
 
 
@@ -108,8 +123,8 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     Args:
         parts: the videos.
         asked: protocols by name. ``all`` stands for every one that scores what a video shows, not
-            its order; alignment only where the videos are films of events. None leaves the choice:
-            alignment for films of events, knn where both parts have labels, else instance.
+            its order, and needs no classifier; alignment only for films of events. None leaves the
+            choice: alignment for films of events, knn where both parts have labels, else instance.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -119,7 +134,7 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     """
     has_events = "event" in parts.test.table.column_names
     if asked is not None:
-        probes = {"order_probe"} if has_events else {"order_probe", "alignment"}
+        probes = {"order_probe", "classifier"} | (set() if has_events else {"alignment"})
         every = [p for p in PROTOCOLS if p not in probes]
         return every if "all" in asked else cast(list[Protocol], list(asked))
     if has_events:
@@ -129,7 +144,9 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     return ["knn"] if both and labelled else ["instance"]
 
 
-def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str:
+def _check(
+    parts: Parts, protocols: Sequence[Protocol], options: Options, head: ClassHead | None
+) -> str:
     """Refuse what cannot be scored before anything is decoded; the card's line on groups."""
     unknown = [p for p in protocols if p not in PROTOCOLS]
     if unknown or not protocols:
@@ -138,8 +155,10 @@ def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str
     _check_options(options, protocols)
     if "alignment" in protocols:
         check_events(parts.test)
+    if "classifier" in protocols:
+        _check_head(parts, head)
     labelled = LABELLED.intersection(protocols)
-    if labelled:
+    if labelled or "classifier" in protocols:
         check_labels(parts.test_name, torch.from_numpy(parts.test.label_ids))
     if parts.train is None and (fitted := FITTED.intersection(protocols)):
         reason = f"there is no second part: {min(fitted)} learns from one and scores the other"
@@ -149,6 +168,16 @@ def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str
     if parts.train is None:
         return "one part only"
     return check_groups(parts.train, parts.test, allow_leak=options.allow_group_leak)
+
+
+def _check_head(parts: Parts, head: ClassHead | None) -> None:
+    if head is None:
+        reason = "the model was trained without labels and holds no classifier"
+        raise UserError("protocol classifier", reason, "use --protocol knn linear")
+    if head.multi_label:
+        reason = "scores one class a video, and this model gives several"
+        raise UserError("protocol classifier", reason, "use --protocol knn linear")
+    labels_by_name(parts.test, head.class_names)
 
 
 def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
@@ -161,12 +190,14 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
         raise UserError(f"every_seconds = {options.every_seconds}", "must be 0 or more", "use 0")
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
+    if "alignment" in protocols and len(check_shows(options.shows)) > 1:
+        raise UserError("protocol alignment", "takes one show at a time", "give --show one name")
     if "order_probe" in protocols and options.clips_per_video < CLIPS:
         needed = f"use --clips {CLIPS} or more"
         raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)
 
 
-def _contestants(
+def _entrants(
     encoder: Encoder,
     untrained: nn.Module | None,
     parts: Parts,
@@ -175,39 +206,51 @@ def _contestants(
     reader: VideoReader,
     *,
     dense: bool,
-) -> tuple[list[Contestant], str]:
+) -> tuple[list[Entrant], str]:
     """Features of the networks, and how the untrained row is made, in words."""
+    shows = options.shows
 
-    def clips(manifest: Manifest, every: float | None = None) -> EvalDataset:
+    def clips(
+        manifest: Manifest, shows: Sequence[Show] = shows, every: float | None = None
+    ) -> EvalDataset:
         """The clips of a part, spread over each video or every so many seconds."""
-        how: dict[str, Any] = {"every_seconds": every, "reader": reader, "still": options.still}
+        how: dict[str, Any] = {"every_seconds": every, "reader": reader}
+        how |= {"shows": shows, "seed": options.seed}
         return EvalDataset(manifest, encoder.clip, options.clips_per_video, transform, **how)
 
     transform = transform_of(encoder)
-    test, train = clips(parts.test), clips(parts.train) if parts.train is not None else None
     how: dict[str, Any] = {"batch_videos": options.batch_videos, "workers": options.workers}
-    if untrained is not None:
+    if set(protocols) == {"classifier"}:
+        twins, words = {}, NO_TWIN
+    elif untrained is not None:
         twins, words = {"as given": untrained}, "a network that was given for it"
     else:
+        measured_on = clips(parts.test if parts.train is None else parts.train, shows[:1])
         device = module_device(encoder)
-        twins, words = untrained_twins(encoder.spec, train or test, options.seed, device, **how)
+        twins, words = untrained_twins(encoder.spec, measured_on, options.seed, device, **how)
     networks = [encoder, *twins.values()]
+    test = clips(parts.test)
     if dense:
-        test, how["batch_videos"] = clips(parts.test, options.every_seconds), 1
+        test, how["batch_videos"] = clips(parts.test, every=options.every_seconds), 1
     tests = extract_together(networks, test, description="test part", **how)
     trains: list[Features | None] = [None] * len(networks)
-    if train is not None and not dense and FITTED.intersection(protocols):
+    if parts.train is not None and not dense and FITTED.intersection(protocols):
+        train = clips(parts.train)
         trains = [*extract_together(networks, train, description="training part", **how)]
     names = [("trained", ""), *(("untrained", norm) for norm in twins)]
-    rows = zip(names, tests, trains, strict=True)
-    contestants = [Contestant(*name, test, train) for name, test, train in rows]
+    entrants = [
+        Entrant(name, norm, by_show(test, shows), by_show(train, shows))
+        for (name, norm), test, train in zip(names, tests, trains, strict=True)
+    ]
     if dense and encoder.projector is not None:
-        contestants.insert(1, Contestant("projected", "", project(encoder, tests[0]), None))
-    return contestants, words
+        projected = by_show(project(encoder, tests[0]), shows)
+        entrants.insert(1, Entrant("projected", "", projected, {}))
+    return entrants, words
 
 
 def _about_data(contest: Contest, protocol: Protocol) -> dict[str, Any]:
-    parts, fitted, labelled = contest.parts, protocol in FITTED, protocol in LABELLED
+    parts, fitted = contest.parts, protocol in FITTED
+    labelled = protocol in LABELLED or protocol == "classifier"
     return {
         "test": parts.test_name,
         "train": parts.train_name if fitted else None,
@@ -226,7 +269,6 @@ def _about_clips(encoder: Encoder, options: Options, *, dense: bool) -> dict[str
         "short_video": encoder.clip.short_video,
         "size": encoder.size,
         "stage": "pooled",
-        "still": options.still,
         "encoder": dict(encoder.spec),
         "seed": options.seed,
     }

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from cvrl.data.shows import SHOWS
 from cvrl.evaluation.card import Result, read_result
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import read_metrics
@@ -140,9 +141,13 @@ def _read_quarantine(path: Path) -> list[tuple[str, str]]:
         return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
 
 
-def _rank(result: Result) -> tuple[bool, int, str]:
-    protocol = result.card.protocol
-    return result.card.still, ORDER.get(protocol, len(ORDER)), protocol
+def _rank(result: Result) -> tuple[int, bool, int, str]:
+    card, taught = result.card, _taught_plain(result)
+    return SHOWS.index(card.show), taught, ORDER.get(card.protocol, len(ORDER)), card.protocol
+
+
+def _taught_plain(result: Result) -> bool:
+    return result.card.train_show == "plain" != result.card.show
 
 
 def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
@@ -150,16 +155,25 @@ def _commands(folder: Path, results: list[Result], data: str | None) -> list[str
     again = shlex.quote(f"{folder}-again")
     lines = [f"python tools/train_net.py --config {shlex.quote(f'{folder}/config.yaml')}"]
     lines[0] += f" output={again}"
-    for still in (False, True):
-        protocols = [one.card.protocol for one in results if one.card.still == still]
-        if protocols:
-            command = f"python tools/evaluate.py --checkpoint {again} --protocol"
-            lines.append(f"{command} {' '.join(protocols)}" + " --still" * still)
+    command = f"python tools/evaluate.py --checkpoint {again} --protocol"
+    lines += [f"{command} {settings}" for settings in _evaluations(results)]
     lines.append(f"python tools/report.py --run {again}")
     note = Path(data).parent / "synthetic.json" if data else None
     if note is not None and note.exists():
         lines.insert(0, _synthetic_command(note))
     return lines
+
+
+def _evaluations(results: list[Result]) -> list[str]:
+    """Protocols and shows of the commands that give these results again."""
+    shows = [show for show in SHOWS if any(one.card.show == show for one in results)]
+    together = any(_taught_plain(one) for one in results)  # takes both parts in one command
+    commands = []
+    for some in [shows] if together else [[show] for show in shows]:
+        names = dict.fromkeys(one.card.protocol for one in results if one.card.show in some)
+        shown = "" if some == ["plain"] else f" --show {' '.join(some)}"
+        commands.append(" ".join(names) + shown)
+    return commands
 
 
 def _synthetic_command(note: Path) -> str:

@@ -1,0 +1,170 @@
+"""Motion or scene: one score under every show of the clips, beside the plain one.
+
+Two questions are kept apart, and a table names them:
+
+* *taught on the same clips*: what can be told from such clips at all. A probe learns from training
+  clips that show the same as the test clips.
+* *taught on plain clips*: what the answer goes by. A probe, or a trained classifier, has learned
+  from the plain video, and only what it is tested on has changed. A loss here can also come from
+  clips that look strange; a score that stays says that what was taken away was not needed.
+
+Shapes: N clips of all videos, D dimensions; S shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from cvrl.data.shows import SHOWS, TITLES, Show
+from cvrl.evaluation.card import SCORE_TITLES, Result, render
+from cvrl.evaluation.contest import Contestant
+from cvrl.evaluation.features import Features
+
+__all__ = ["SHOWS", "Entrant", "by_show", "motion_table", "pairings", "present"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A network's features of both parts under every show; see :class:`Contestant`."""
+
+    name: str
+    norm: str
+    tests: dict[Show, Features]
+    trains: dict[Show, Features]
+
+    def shown(self, show: Show, train_show: Show | None) -> Contestant:
+        """What it brings to a contest on clips that show this; None where nothing is learned."""
+        train = None if train_show is None else self.trains.get(train_show)
+        return Contestant(self.name, self.norm, self.tests[show], train)
+
+
+def pairings(shows: Sequence[Show], *, learns: bool) -> list[tuple[Show, Show | None]]:
+    """What the test clips show, and the training clips with them, for every contest.
+
+    Args:
+        shows: of the evaluation.
+        learns: whether the protocol learns from a training part.
+
+    Example:
+        >>> pairings(["plain", "still"], learns=True)
+        [('plain', 'plain'), ('still', 'still'), ('still', 'plain')]
+        >>> pairings(["plain", "still"], learns=False)
+        [('plain', None), ('still', None)]
+    """
+    if not learns:
+        return [(show, None) for show in shows]
+    same: list[tuple[Show, Show | None]] = [(show, show) for show in shows]
+    if "plain" not in shows:
+        return same
+    return same + [(show, "plain") for show in shows if show != "plain"]
+
+
+def by_show(features: Features | None, shows: Sequence[Show]) -> dict[Show, Features]:
+    """Take apart the features of clips that an ``EvalDataset`` gave under several shows.
+
+    Args:
+        features: of each video the clips of the first show, then those of the second; or None.
+        shows: S names.
+
+    Returns:
+        The features by show; none for None.
+
+    Example:
+        >>> vectors, zeros = torch.tensor([[1.0], [2.0]]), torch.zeros(2)
+        >>> clips = Features(vectors, zeros.long(), zeros, zeros, n_listed=1)
+        >>> by_show(clips, ["plain", "still"])["still"].vectors_ND.tolist()
+        [[2.0]]
+    """
+    if features is None:
+        return {}
+    video_N = features.index_N.long()  # ascending, as the loader keeps the order of the list
+    count_V = video_N.bincount(minlength=features.n_listed)
+    first_V = count_V.cumsum(0) - count_V
+    place_N = torch.arange(len(video_N)) - first_V[video_N]
+    show_N = place_N * len(shows) // count_V[video_N]
+    return {show: _rows(features, show_N == number) for number, show in enumerate(shows)}
+
+
+def _rows(features: Features, chosen_N: torch.Tensor) -> Features:
+    return replace(
+        features,
+        vectors_ND=features.vectors_ND[chosen_N],
+        index_N=features.index_N[chosen_N],
+        start_N=features.start_N[chosen_N],
+        end_N=features.end_N[chosen_N],
+    )
+
+
+def present(results: Sequence[Result], folder: str | PathLike[str]) -> None:
+    """Print results with their cards and write each; last, where there are several shows, a table.
+
+    Args:
+        results: of one evaluation.
+        folder: for their JSON files.
+    """
+    console = Console()
+    for result in results:
+        console.print(render(result))
+        path = result.write(folder)
+        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+    if len({result.card.show for result in results}) > 1:
+        console.print(motion_table(results))
+
+
+def motion_table(results: Sequence[Result]) -> Table:
+    """One line a protocol and show: the score as it runs, and what is left of it.
+
+    Args:
+        results: of one evaluation under several shows.
+
+    Returns:
+        Something for ``rich.console.Console.print``. Scores are the first that a protocol defines.
+
+    Example:
+        >>> from cvrl.evaluation.card import Row, example_card
+        >>> result = Result(example_card(), [Row("trained", {"top1": 0.5}), Row("chance", {})])
+        >>> motion_table([result]).row_count
+        1
+    """
+    table = Table(title="Motion or scene: what is left of the score", title_justify="left")
+    for name in ("", "clips show", "taught on the same", "taught on plain", "untrained", "chance"):
+        table.add_column(name, justify="right" if name not in ("", "clips show") else "left")
+    for protocol in dict.fromkeys(result.card.protocol for result in results):
+        own = [result for result in results if result.card.protocol == protocol]
+        for show in dict.fromkeys(result.card.show for result in own):
+            table.add_row(*_line([result for result in own if result.card.show == show]))
+        table.add_section()
+    return table
+
+
+def _line(results: Sequence[Result]) -> list[str]:
+    """The cells of one protocol and show, from its results taught this way and that."""
+    card = results[0].card
+    key = next(iter(results[0].rows[0].scores))
+    taught = {result.card.train_show: result for result in results}
+    first = f"{card.protocol}, {SCORE_TITLES.get(key, key)}"
+    if card.protocol == "classifier":
+        same, plain = None, taught[None]  # it learned from the plain video before
+    elif None in taught:
+        same, plain = taught[None], None
+    else:
+        same, plain = taught.get(card.show), taught.get("plain")
+    cells = [_cell(same, "trained", key), _cell(plain, "trained", key)]
+    beside = same or plain
+    return [
+        first if card.show == "plain" else "",
+        TITLES[card.show],
+        *cells,
+        _cell(beside, "untrained", key),
+        _cell(beside, "chance", key),
+    ]
+
+
+def _cell(result: Result | None, row: str, key: str) -> str:
+    rows = [] if result is None else [one for one in result.rows if one.name == row]
+    share = rows[0].scores.get(key) if rows else None
+    return "" if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,210 @@
+"""Motion or scene, end to end on real files: a score under every show, beside the plain one."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from cvrl.data.clips import ClipSpec
+from cvrl.data.manifest import make_manifest
+from cvrl.data.shows import SHOWS
+from cvrl.evaluation.card import Result, card_lines, example_card, read_result
+from cvrl.evaluation.contest import labels_by_name
+from cvrl.evaluation.features import Features, mean_over_clips
+from cvrl.evaluation.motion import by_show, motion_table, pairings
+from cvrl.evaluation.parts import Parts, read_parts
+from cvrl.evaluation.protocol import Options, evaluate
+from cvrl.models.backbones import Encoder, build_encoder
+from cvrl.models.heads import ClassHead
+from cvrl.transforms import recipes
+from cvrl.utils.errors import UserError
+
+
+class Drift(torch.nn.Module):
+    """Sees motion and nothing else: how the mean of each half of the frame changes over time."""
+
+    def forward(self, clips_MCTHW: torch.Tensor) -> torch.Tensor:
+        halves = torch.stack([h.mean((1, 3, 4)) for h in clips_MCTHW.chunk(2, dim=4)], dim=2)
+        return torch.cat([halves.diff(dim=1).mean(1), halves.diff(dim=1).std(1)], dim=1) + 1e-3
+
+
+@pytest.fixture(scope="module")
+def parts(video_folder: Path) -> Parts:
+    """Two classes that differ by motion alone: a square goes right, or down."""
+    return read_parts(str(video_folder), hold_out=0.34, seed=0)
+
+
+@pytest.fixture(scope="module")
+def network() -> Encoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = build_encoder("r3d_small", width=2)
+    made.clip, made.size, made.preprocess = ClipSpec(8, 2), 32, recipes.evaluation(32)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def results(network: Encoder, parts: Parts) -> list[Result]:
+    head = ClassHead(network.dim, ["down", "right"])
+    protocols = ["knn", "linear", "instance", "classifier"]
+    return evaluate(network, parts, protocols, Options(k=3, shows=SHOWS), head=head.eval())
+
+
+def of(results: list[Result], protocol: str, show: str, taught: str | None) -> Result:
+    (one,) = [
+        result
+        for result in results
+        if (result.card.protocol, result.card.show, result.card.train_show)
+        == (protocol, show, taught)
+    ]
+    return one
+
+
+class TestResults:
+    def test_every_show_is_scored_taught_both_ways(self, results: list[Result]) -> None:
+        for protocol in ("knn", "linear"):
+            taught = [
+                (r.card.show, r.card.train_show) for r in results if r.card.protocol == protocol
+            ]
+            assert taught == pairings(SHOWS, learns=True)
+        for protocol in ("instance", "classifier"):
+            shown = [r.card.show for r in results if r.card.protocol == protocol]
+            assert shown == list(SHOWS)
+        assert all(r.card.n_scored == r.card.n_listed == 4 for r in results)
+
+    def test_they_are_those_of_an_evaluation_of_one_show(
+        self, results: list[Result], network: Encoder, parts: Parts
+    ) -> None:
+        """One decode for all shows changes no number of the trained network."""
+        for show in ("plain", "shuffled", "background_blurred"):
+            (alone,) = evaluate(network, parts, ["knn"], Options(k=3, shows=(show,)))
+            together = of(results, "knn", show, show)
+            assert alone.row("trained") == together.row("trained")
+            assert replace(alone.card, untrained="") == replace(together.card, untrained="")
+
+    def test_taught_on_plain_clips_differs_only_in_what_is_tested(
+        self, results: list[Result], network: Encoder, parts: Parts
+    ) -> None:
+        trained = of(results, "linear", "still", "plain").row("trained").details
+        plain = of(results, "linear", "plain", "plain").row("trained").details
+        assert trained["held_out_top1_by_l2"] == plain["held_out_top1_by_l2"]
+        assert trained["embedding_std"] != plain["embedding_std"]
+
+    def test_repeatable(self, results: list[Result], network: Encoder, parts: Parts) -> None:
+        again = evaluate(network, parts, ["knn"], Options(k=3, shows=("all",), workers=2))
+        assert again == [result for result in results if result.card.protocol == "knn"]
+
+    def test_a_network_that_sees_only_motion_is_blind_without_it(
+        self, network: Encoder, parts: Parts
+    ) -> None:
+        """Beside the trained one, as the untrained row, stands a network made to see motion."""
+        options = Options(k=1, shows=("plain", "still"))
+        found = evaluate(network, parts, ["instance"], options, untrained=Drift())
+        assert found[1].row("untrained").details["effective_rank"] == pytest.approx(1, abs=0.05)
+        assert found[0].row("untrained").details["effective_rank"] > 1.05
+
+
+class TestClassifier:
+    def test_the_mean_probability_decides(
+        self, results: list[Result], network: Encoder, parts: Parts
+    ) -> None:
+        head = ClassHead(network.dim, ["right", "down"])  # in another order than the list's
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor([1.0, 0.0]))
+        (result,) = evaluate(network, parts, ["classifier"], Options(), head=head)
+        truth = [parts.test.class_names[label] for label in parts.test.label_ids]
+        assert result.row("trained").scores["top1"] == truth.count("right") / len(truth)
+        assert [row.name for row in result.rows] == ["trained", "chance"]
+        assert (result.card.train, result.card.train_show) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("head", "said"),
+        [
+            (None, "holds no classifier"),
+            (ClassHead(16, ["down", "up"]), "class right is not among the 2"),
+            (ClassHead(16, ["down", "right"], multi_label=True), "gives several"),
+        ],
+    )
+    def test_what_cannot_be_scored(
+        self, network: Encoder, parts: Parts, head: ClassHead | None, said: str
+    ) -> None:
+        with pytest.raises(UserError, match=said):
+            evaluate(network, parts, ["classifier"], head=head)
+
+    def test_labels_go_by_name(self) -> None:
+        videos = make_manifest({"path": ["a.mp4", "b.mp4"], "label": ["b", "a"]}, root="/")
+        assert labels_by_name(videos, ["c", "b", "a"]).tolist() == [1, 2]
+
+
+class TestByShow:
+    def test_uneven_numbers_of_clips(self) -> None:
+        index = torch.tensor([0, 0, 2, 2, 2, 2])
+        vectors = torch.tensor([[1.0], [10], [2], [3], [20], [30]])
+        clips = Features(vectors, index, vectors[:, 0], vectors[:, 0], n_listed=3)
+        found = by_show(clips, ["plain", "still"])
+        assert found["plain"].vectors_ND.flatten().tolist() == [1, 2, 3]
+        assert found["still"].vectors_ND.flatten().tolist() == [10, 20, 30]
+        assert found["still"].index_N.tolist() == [0, 2, 2]
+        assert found["plain"].start_N.tolist() == [1, 2, 3]
+        assert mean_over_clips(found["still"])[2].item() == 25
+
+    def test_one_show_is_all(self) -> None:
+        vectors, zeros = torch.rand(4, 2), torch.zeros(4)
+        clips = Features(vectors, zeros.long(), zeros, zeros, n_listed=1)
+        assert torch.equal(by_show(clips, ["still"])["still"].vectors_ND, vectors)
+
+
+class TestTable:
+    def shown(self, results: list[Result]) -> list[list[str]]:
+        console = Console(file=io.StringIO(), width=160)
+        console.print(motion_table(results))
+        assert isinstance(console.file, io.StringIO)
+        lines = console.file.getvalue().splitlines()
+        return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+    def test_one_line_a_protocol_and_show(self, results: list[Result]) -> None:
+        lines = self.shown(results)
+        assert len(lines) == 4 * len(SHOWS)
+        assert lines[0][:2] == ["knn, top-1 %", "as it runs"] and lines[0][2] == lines[0][3]
+        still = lines[1]
+        same, plain = (of(results, "knn", "still", t).row("trained") for t in ("still", "plain"))
+        assert still[:2] == ["", "one frame repeated"]
+        assert still[2] == f"{100 * (same.scores['top1'] or 0):.1f}"
+        assert still[3] == f"{100 * (plain.scores['top1'] or 0):.1f}"
+        classifier = lines[-len(SHOWS) :]
+        assert all(line[2] == "" and line[3] != "" and line[4] == "" for line in classifier)
+
+
+class TestCards:
+    def test_each_has_a_file_of_its_own(self, results: list[Result], tmp_path: Path) -> None:
+        for result in results:
+            assert read_result(result.write(tmp_path)) == result
+        names = {path.stem for path in tmp_path.iterdir()}
+        assert len(names) == len(results)
+        assert {"knn", "knn_still", "knn_still_taught_plain", "classifier_reversed"} <= names
+
+    def test_they_say_what_was_shown(self) -> None:
+        card = replace(example_card(), show="background_blurred", train_show="plain")
+        assert "shows   background blurred, taught on plain clips" in card_lines(card)
+
+    @pytest.mark.parametrize(("still", "show"), [(True, "still"), (False, "plain")])
+    def test_cards_of_before_are_read(self, tmp_path: Path, still: bool, show: str) -> None:
+        path = Result(example_card(), []).write(tmp_path)
+        data = json.loads(path.read_text())
+        del data["card"]["show"], data["card"]["train_show"]
+        data["card"]["still"] = still
+        path.write_text(json.dumps(data))
+        card = read_result(path).card
+        assert (card.show, card.train_show) == (show, show)
+
+
+def test_alignment_takes_one_show(network: Encoder, dataset_of: Callable[..., object]) -> None:
+    videos = make_manifest({"path": ["a.mp4"]}, root="/")
+    with pytest.raises(UserError, match="one show at a time"):
+        evaluate(network, Parts(videos), ["alignment"], Options(shows=("plain", "still")))
