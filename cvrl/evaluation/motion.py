@@ -14,17 +14,20 @@ Shapes: N clips of all videos, D dimensions; S shows.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from cvrl.data.shows import SHOWS, TITLES, Show
+from cvrl.data.dataset import EvalDataset
+from cvrl.data.shows import SHOWS, TITLES, Show, moving
 from cvrl.evaluation.card import SCORE_TITLES, Result, render
 from cvrl.evaluation.contest import Contestant
 from cvrl.evaluation.features import Features
 
-__all__ = ["SHOWS", "Entrant", "by_show", "motion_table", "pairings", "present"]
+__all__ = ["SHOWS", "Entrant", "by_show", "motion_table", "moving_note", "pairings", "present"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,36 @@ def _rows(features: Features, chosen_N: torch.Tensor) -> Features:
         index_N=features.index_N[chosen_N],
         start_N=features.start_N[chosen_N],
         end_N=features.end_N[chosen_N],
+    )
+
+
+def moving_note(test: EvalDataset, videos: int = 16) -> str:
+    """Say how much of the picture is taken for moving, on some videos spread over a list.
+
+    It tells whether the blurred shows took away what they should: see
+    :func:`cvrl.data.shows.moving`.
+
+    Args:
+        test: the clips.
+        videos: how many at most.
+
+    Example:
+        >>> from cvrl.data.clips import ClipSpec
+        >>> from cvrl.data.manifest import make_manifest
+        >>> videos = make_manifest({"path": ["a.mp4"]}, root="/")
+        >>> moving_note(EvalDataset(videos, ClipSpec(8, 4), 1, torch.nn.Identity()))
+        'none of 1 videos can be read to see what moves'
+    """
+    rows = np.unique(np.linspace(0, len(test) - 1, min(videos, len(test))).astype(np.int64))
+    how: dict[str, Any] = {"reader": test.reader, "name_bad": True}
+    some = EvalDataset(test.manifest.take(rows), test.spec, 1, lambda clips: clips, **how)
+    clips = [item.clips_NCTHW for item in map(some.__getitem__, range(len(some))) if not item.bad]
+    if not clips:
+        return f"none of {len(some)} videos can be read to see what moves"
+    share = float(np.mean([moving(clips_NCTHW).float().mean().item() for clips_NCTHW in clips]))
+    return (
+        f"{100 * share:.0f} % of the picture is taken for moving ({len(clips)} test videos); where"
+        " that is most of it the camera moves, and a blurred background or foreground means little"
     )
 
 

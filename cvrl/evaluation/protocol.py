@@ -21,7 +21,7 @@ from cvrl.evaluation.features import (
     transform_of,
 )
 from cvrl.evaluation.knn import check_labels
-from cvrl.evaluation.motion import Entrant, by_show, pairings
+from cvrl.evaluation.motion import Entrant, by_show, moving_note, pairings
 from cvrl.evaluation.order_probe import CLIPS
 from cvrl.evaluation.parts import Parts, check_groups
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
@@ -94,6 +94,7 @@ def evaluate(
         for dense in {protocol in DENSE for protocol in protocols}
     }
     weights = weights_sha256(encoder)
+    about_motion = _about_motion(encoder, parts, options, reader)
     results = []
     for protocol in protocols:
         entrants, untrained_words = entered[protocol in DENSE]
@@ -105,7 +106,7 @@ def evaluate(
                 protocol=protocol,
                 group_check=group_check,
                 settings=outcome.settings,
-                notes=outcome.notes,
+                notes=[*outcome.notes, *(about_motion if show.endswith("blurred") else [])],
                 untrained=NO_TWIN if protocol == "classifier" else untrained_words,
                 weights_sha256=weights,
                 show=show,
@@ -246,6 +247,17 @@ def _entrants(
         projected = by_show(project(encoder, tests[0]), shows)
         entrants.insert(1, Entrant("projected", "", projected, {}))
     return entrants, words
+
+
+def _about_motion(
+    encoder: Encoder, parts: Parts, options: Options, reader: VideoReader
+) -> list[str]:
+    """A note for the shows that blur: how much of the picture they take for moving."""
+    if not any(show.endswith("blurred") for show in options.shows):
+        return []
+    return [
+        moving_note(EvalDataset(parts.test, encoder.clip, 1, transform_of(encoder), reader=reader))
+    ]
 
 
 def _about_data(contest: Contest, protocol: Protocol) -> dict[str, Any]:

@@ -182,6 +182,16 @@ class TestTable:
 
 
 class TestCards:
+    def test_a_blur_says_how_much_of_the_picture_it_took_for_moving(
+        self, results: list[Result]
+    ) -> None:
+        """A square of a twelfth of the picture moves, and the mask is wider."""
+        for result in results:
+            found = [note for note in result.card.notes if "taken for moving" in note]
+            assert bool(found) == result.card.show.endswith("blurred")
+            if found:
+                assert 8 < float(found[0].split()[0]) < 60 and "(4 test videos)" in found[0]
+
     def test_each_has_a_file_of_its_own(self, results: list[Result], tmp_path: Path) -> None:
         for result in results:
             assert read_result(result.write(tmp_path)) == result
