@@ -149,7 +149,7 @@ def present(results: Sequence[Result], folder: str | PathLike[str]) -> None:
 
 
 def motion_table(results: Sequence[Result]) -> Table:
-    """One line a protocol and show: the score as it runs, and what is left of it.
+    """For each protocol one line a show: the score as it runs, and what is left of it.
 
     Args:
         results: of one evaluation under several shows.
@@ -161,13 +161,16 @@ def motion_table(results: Sequence[Result]) -> Table:
         >>> from cvrl.evaluation.card import Row, example_card
         >>> result = Result(example_card(), [Row("trained", {"top1": 0.5}), Row("chance", {})])
         >>> motion_table([result]).row_count
-        1
+        2
     """
     table = Table(title="Motion or scene: what is left of the score", title_justify="left")
-    for name in ("", "clips show", "taught on the same", "taught on plain", "untrained", "chance"):
-        table.add_column(name, justify="right" if name not in ("", "clips show") else "left")
+    table.add_column("test clips show", no_wrap=True)
+    for name in ("taught on the same", "taught on plain", "untrained", "chance"):
+        table.add_column(name, justify="right")
     for protocol in dict.fromkeys(result.card.protocol for result in results):
         own = [result for result in results if result.card.protocol == protocol]
+        key = next(iter(own[0].rows[0].scores))
+        table.add_row(f"{protocol} {SCORE_TITLES.get(key, key)}")
         for show in dict.fromkeys(result.card.show for result in own):
             table.add_row(*_line([result for result in own if result.card.show == show]))
         table.add_section()
@@ -175,11 +178,13 @@ def motion_table(results: Sequence[Result]) -> Table:
 
 
 def _line(results: Sequence[Result]) -> list[str]:
-    """The cells of one protocol and show, from its results taught this way and that."""
+    """The cells of one protocol and show, from its results taught this way and that.
+
+    The untrained network is taught as the trained one of the first column that has a number.
+    """
     card = results[0].card
     key = next(iter(results[0].rows[0].scores))
     taught = {result.card.train_show: result for result in results}
-    first = f"{card.protocol}, {SCORE_TITLES.get(key, key)}"
     if card.protocol == "classifier":
         same, plain = None, taught[None]  # it learned from the plain video before
     elif None in taught:
@@ -189,8 +194,7 @@ def _line(results: Sequence[Result]) -> list[str]:
     cells = [_cell(same, "trained", key), _cell(plain, "trained", key)]
     beside = same or plain
     return [
-        first if card.show == "plain" else "",
-        TITLES[card.show],
+        f"  {TITLES[card.show]}",
         *cells,
         _cell(beside, "untrained", key),
         _cell(beside, "chance", key),

@@ -170,15 +170,16 @@ class TestTable:
 
     def test_one_line_a_protocol_and_show(self, results: list[Result]) -> None:
         lines = self.shown(results)
-        assert len(lines) == 4 * len(SHOWS)
-        assert lines[0][:2] == ["knn, top-1 %", "as it runs"] and lines[0][2] == lines[0][3]
-        still = lines[1]
+        assert len(lines) == 4 * (1 + len(SHOWS))
+        assert lines[0][0] == "knn top-1 %"
+        assert lines[1][0] == "as it runs" and lines[1][1] == lines[1][2]
+        still = lines[2]
         same, plain = (of(results, "knn", "still", t).row("trained") for t in ("still", "plain"))
-        assert still[:2] == ["", "one frame repeated"]
-        assert still[2] == f"{100 * (same.scores['top1'] or 0):.1f}"
-        assert still[3] == f"{100 * (plain.scores['top1'] or 0):.1f}"
+        assert still[0] == "one frame repeated"
+        assert still[1] == f"{100 * (same.scores['top1'] or 0):.1f}"
+        assert still[2] == f"{100 * (plain.scores['top1'] or 0):.1f}"
         classifier = lines[-len(SHOWS) :]
-        assert all(line[2] == "" and line[3] != "" and line[4] == "" for line in classifier)
+        assert all(line[1] == "" and line[2] != "" and line[3] == "" for line in classifier)
 
 
 class TestCards:
