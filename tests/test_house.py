@@ -44,7 +44,7 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 DOORS = {
     "pytorchvideo": ("cvrl/models/backbones.py",),
     "decord": ("cvrl/data/video.py",),
-    "av": ("cvrl/data/video.py", "cvrl/data/store.py", "cvrl/data/encode.py"),
+    "av": ("cvrl/data/video.py", "cvrl/data/encode.py"),
     "fvcore": ("tools/benchmark.py", "cvrl/engine/"),
     "accelerate": ("cvrl/engine/",),
     "tensorboard": ("cvrl/utils/log.py",),
