@@ -105,14 +105,40 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
         >>> load_classifier(file).class_names
         ['run', 'jump']
     """
-    tensors, facts = _read(path)
-    if facts.get("class_head") is None:
+    encoder, head = load_with_head(path)
+    if head is None:
         reason = "was trained without labels and holds no classifier"
         remedy = "fine-tune it: tools/train_net.py --config configs/finetune/small.yaml"
         raise UserError(path, reason, f"{remedy} encoder.weights={path}")
+    return Classifier(encoder, head).eval()
+
+
+def load_with_head(path: str | PathLike[str]) -> tuple[Encoder, heads.ClassHead | None]:
+    """Load an encoder, and the classifier that was trained with it where there is one.
+
+    Args:
+        path: a run folder or a ``model.safetensors``.
+
+    Returns:
+        Both in evaluation mode; None for a model that was trained without labels.
+
+    Raises:
+        UserError: as :func:`load_encoder`.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_model(file, build_encoder("r3d_small"), clip=ClipSpec(8, 4), size=64)
+        >>> load_with_head(file)[1] is None
+        True
+    """
+    tensors, facts = _read(path)
+    encoder = _encoder(tensors, facts)
+    if facts.get("class_head") is None:
+        return encoder, None
     head = heads.ClassHead(**facts["class_head"])
     head.load_state_dict(_under("class_head.", tensors))
-    return Classifier(_encoder(tensors, facts), head).eval()
+    return encoder, head.eval()
 
 
 def holds_classifier(path: str | PathLike[str]) -> bool:

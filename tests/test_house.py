@@ -45,7 +45,7 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 DOORS = {
     "pytorchvideo": ("cvrl/models/backbones.py", "cvrl/bench/"),
     "decord": ("cvrl/data/video.py",),
-    "av": ("cvrl/data/video.py", "cvrl/data/store.py", "cvrl/bench/"),
+    "av": ("cvrl/data/video.py", "cvrl/data/encode.py", "cvrl/bench/"),
     "fvcore": ("cvrl/bench/", "cvrl/engine/"),
     "accelerate": ("cvrl/engine/",),
     "tensorboard": ("cvrl/utils/log.py",),

@@ -8,7 +8,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
 from cvrl.models.weights import save_weights
-from cvrl.pretrained import save_model
+from cvrl.pretrained import load_with_head, save_model
 from cvrl.utils.errors import UserError
 
 CLIP = ClipSpec(frames=8, stride=3, short_video="repeat", fps=12.5)
@@ -87,6 +87,15 @@ def test_the_classifier_comes_along(encoder, tmp_path, multi_label, unit_length)
 def test_an_encoder_without_classifier_is_no_classifier(encoder, tmp_path):
     with pytest.raises(UserError, match="trained without labels"):
         load_classifier(saved(encoder, tmp_path))
+
+
+def test_the_classifier_comes_where_there_is_one(encoder, tmp_path):
+    assert load_with_head(saved(encoder, tmp_path))[1] is None
+    head = heads.ClassHead(encoder.dim, ["run", "jump"], dropout=0.5)
+    loaded, same = load_with_head(saved(encoder, tmp_path, class_head=head))
+    h, clips = torch.rand(3, encoder.dim), torch.rand(1, 3, 8, 40, 40)
+    assert torch.equal(same(h), head.eval()(h)) and not same.training
+    assert torch.equal(loaded(clips), encoder(clips))
 
 
 def test_missing_and_foreign_files_are_refused(encoder, tmp_path):

@@ -58,12 +58,14 @@ def desk(tmp_path_factory, video_folder):
     for file in video_folder.rglob("*.mp4"):
         (videos / file.parent.name).mkdir(parents=True, exist_ok=True)
         (videos / file.parent.name / file.name).symlink_to(file)
+    (folder / "clip.mp4").symlink_to(file)
     return folder
 
 
 def test_the_readme_has_the_commands_this_test_knows():
     tools = {word for command in COMMANDS for word in command.split() if word.startswith("tools/")}
-    assert {"tools/inspect_data.py", "tools/train_net.py", "tools/extract_features.py"} <= tools
+    known = ("inspect_data", "train_net", "extract_features", "evaluate", "explain")
+    assert {f"tools/{name}.py" for name in known} <= tools
     for word in tools:
         assert (REPOSITORY / word).is_file(), word
 
@@ -79,6 +81,8 @@ def test_the_commands_run_in_their_order(desk, video_folder):
         run(command, desk)
     assert (desk / "sheet.png").stat().st_size > 1000
     assert (desk / "runs" / "mine" / "report.html").exists()
+    assert (desk / "runs" / "mine" / "eval" / "knn_shuffled_taught_plain.json").exists()
+    assert all((desk / f"explained.{suffix}").stat().st_size > 1000 for suffix in ("mp4", "png"))
     first = next(iter(video_folder.rglob("*.mp4")))
     (desk / "my_videos" / "clip.mp4").symlink_to(first)
     usage = desk / "usage.py"

@@ -1,6 +1,7 @@
 """Score a trained encoder beside its untrained twin and chance, or compare such scores.
 
 python tools/evaluate.py --checkpoint runs/x --protocol knn linear --train videos.csv
+python tools/evaluate.py --checkpoint runs/x --show all
 python tools/evaluate.py --compare runs/x/eval/knn.json runs/y/eval/knn.json
 
 Writes runs/x/eval/<protocol>.json. The videos are those of the run's config unless given here.
@@ -14,8 +15,8 @@ from rich.console import Console
 
 from cvrl.engine.score import score_run
 from cvrl.engine.sources import add_source_arguments, run_folder
-from cvrl.evaluation.card import render
 from cvrl.evaluation.compare import ACROSS, compare_files
+from cvrl.evaluation.motion import SHOWS, present
 from cvrl.evaluation.protocol import PROTOCOLS
 from cvrl.evaluation.retrieval import RECIPES
 from cvrl.utils.errors import run_tool
@@ -45,7 +46,9 @@ def parse() -> Namespace:
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
-    add("--still", **switch, help="repeat one frame of each clip")
+    shown = parser.add_mutually_exclusive_group().add_argument
+    shown("--show", nargs="+", dest="shows", help=f"{', '.join(SHOWS)}; all: motion or scene?")
+    shown("--still", action="store_const", const=["still"], dest="shows", help="--show still")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--output", help="folder for the JSON files; default: eval in the run folder")
     return parser.parse_args()
@@ -60,9 +63,8 @@ def main() -> None:
             Console().print(table)
         return
     given = {key: value for key, value in vars(args).items() if value is not None}
-    for result in score_run(args.checkpoint, given, protocols=args.protocol, device=args.device):
-        Console().print(render(result))
-        print(result.write(args.output or run_folder(args.checkpoint) / "eval"))
+    results = score_run(args.checkpoint, given, protocols=args.protocol, device=args.device)
+    present(results, args.output or run_folder(args.checkpoint) / "eval")
 
 
 if __name__ == "__main__":

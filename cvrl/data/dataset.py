@@ -19,6 +19,7 @@ from cvrl.data.cameras import Cameras
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
+from cvrl.data.shows import Show, rearrange, repaint
 from cvrl.data.video import Limits, open_video
 from cvrl.data.views import Views
 from cvrl.transforms.recipe import Params, Recipe
@@ -312,7 +313,9 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: dense clips this far apart instead of N clips a video.
         half_overlap: clips that overlap the next one by half, instead of N clips a video.
         reader: how files are opened.
-        still: repeat the middle frame of each clip, which takes motion away and leaves the rest.
+        shows: what the clips show, see :mod:`cvrl.data.shows`; of several, each has its N clips,
+            one show after the other.
+        seed: of the shuffles; with the row of the video it decides them.
         name_bad: a file that cannot be decoded gives no clips and is named in ``bad``, for a caller
             that reports it, instead of an error.
 
@@ -330,11 +333,13 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: float | None = None,
         half_overlap: bool = False,
         reader: VideoReader = VideoReader(),
-        still: bool = False,
+        shows: Sequence[Show] = ("plain",),
+        seed: int = 0,
         name_bad: bool = False,
     ) -> None:
         self.manifest = manifest
-        self.still = still
+        self.shows = shows
+        self.seed = seed
         self.spec = spec
         self.clips_per_video = clips_per_video
         self.transform = transform
@@ -362,14 +367,14 @@ class EvalDataset(Dataset[EvalItem]):
             ticks_NT = np.stack(
                 [clip_indices(int(start), self.spec, len(shown_L)) for start in start_N]
             )
-            if self.still:
-                ticks_NT[:] = ticks_NT[:, [self.spec.frames // 2]]
-            clips_NCTHW = read_clips(video, shown_L[ticks_NT])
+            ticks_MT = rearrange(ticks_NT, self.shows, self.seed, index)
+            clips_MCTHW = repaint(read_clips(video, shown_L[ticks_MT]), self.shows)
+            start_N = np.tile(start_N, len(self.shows))
             end_N = np.minimum(start_N + self.spec.span, len(shown_L)) - 1
             frame_seconds = 1.0 / video.fps
             times = video.times
         return EvalItem(
-            clips_NCTHW=self.transform(clips_NCTHW),
+            clips_NCTHW=self.transform(clips_MCTHW),
             start_N=torch.from_numpy(times[shown_L[start_N]]),
             end_N=torch.from_numpy(times[shown_L[end_N]] + frame_seconds),
             index=index,

@@ -8,15 +8,14 @@ are H.264 in MP4 without B-frames, which decord2 reads exactly.
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cvrl.data.encode import h264_file
 from cvrl.data.frames import Video
 from cvrl.data.measure import BLOCK_BYTES
 from cvrl.data.video import open_video
@@ -24,10 +23,6 @@ from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track
 from cvrl.utils.processes import Beat, Lost, map_in_processes
-
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
 
 _TICK = Fraction(1, 90_000)  # seconds; the common frame rates are whole numbers of it
 _NOTE = "store.json"
@@ -147,42 +142,24 @@ def store_video(job: Job, beat: Beat = lambda: None) -> str | None:
 
 def _write(video: Video, path: str, encoding: Encoding, beat: Beat) -> None:
     """Encode all frames of a video, some at a time."""
-    import av
-
-    height, width = encoding.size(*video.size)
     ticks_N = np.rint((video.times - video.times[0]) / float(_TICK)).astype(np.int64)
     ticks_N = np.maximum.accumulate(ticks_N - np.arange(len(ticks_N))) + np.arange(len(ticks_N))
     block = max(1, BLOCK_BYTES // (3 * video.size[0] * video.size[1]))
-    with _encoder(path, (height, width), video.fps, encoding) as (container, stream):
+    size, options = encoding.size(*video.size), _x264_options(encoding)
+    with h264_file(path, size, video.fps, _TICK, options) as write:
         for start in range(0, len(video), block):
             beat()
             shown = range(start, min(start + block, len(video)))
             for index, image_HWC in zip(shown, video.frames(shown), strict=True):
-                frame = av.VideoFrame.from_ndarray(image_HWC, format="rgb24")
-                frame = frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")
-                frame.pts, frame.time_base = int(ticks_N[index]), _TICK
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+                write(image_HWC, int(ticks_N[index]))
 
 
-@contextmanager
-def _encoder(
-    path: str, size: tuple[int, int], fps: float, encoding: Encoding
-) -> "Iterator[tuple[OutputContainer, VideoStream]]":
-    """A file being written. What is set makes its bytes a function of the frames."""
-    import av
-
-    with av.open(path, "w") as container:
-        rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate)
-        stream.height, stream.width = size
-        stream.pix_fmt, stream.time_base = "yuv420p", _TICK
-        stream.codec_context.time_base = _TICK
-        stream.options = {"preset": "veryfast", "crf": str(encoding.crf), "threads": "1"}
-        # Without arithmetic coding and deblocking, decoding takes a third less time.
-        keys = f"keyint={encoding.gop}:min-keyint={encoding.gop}:scenecut=0"
-        stream.options |= {"x264-params": f"{keys}:bframes=0:cabac=0:no-deblock=1:mbtree=0"}
-        yield container, stream
+def _x264_options(encoding: Encoding) -> dict[str, str]:
+    """What is set makes a file's bytes a function of the frames."""
+    options = {"preset": "veryfast", "crf": str(encoding.crf), "threads": "1"}
+    # Without arithmetic coding and deblocking, decoding takes a third less time.
+    keys = f"keyint={encoding.gop}:min-keyint={encoding.gop}:scenecut=0"
+    return options | {"x264-params": f"{keys}:bframes=0:cabac=0:no-deblock=1:mbtree=0"}
 
 
 def _compare(video: Video, path: str) -> None:

@@ -8,7 +8,7 @@ from cvrl.data.loader import default_workers
 from cvrl.engine.sources import read_source
 from cvrl.evaluation.card import Result
 from cvrl.evaluation.protocol import Options, evaluate, suitable_protocols
-from cvrl.pretrained import load_encoder
+from cvrl.pretrained import load_with_head
 
 
 def score_run(
@@ -28,15 +28,16 @@ def score_run(
         device: where to compute.
 
     Yields:
-        A result a protocol.
+        A result a protocol and show.
 
     Raises:
         UserError: no model, no videos, or settings that cannot be used.
         CorruptVideoError: a video cannot be decoded, and that is not allowed.
     """
-    encoder = load_encoder(checkpoint).to(device)
+    encoder, head = load_with_head(checkpoint)
     source = read_source(checkpoint, given)
     config, parts = source.config, source.parts
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
     options = Options(**{key: known[key] for key in vars(Options()) if key in known})
-    yield from evaluate(encoder, parts, suitable_protocols(parts, protocols), options)
+    asked = suitable_protocols(parts, protocols)
+    yield from evaluate(encoder.to(device), parts, asked, options, head=head)

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cvrl import __version__
+from cvrl.data.shows import TITLES as SHOW_TITLES
+from cvrl.data.shows import Show
 from cvrl.utils.io import atomic_path
 
 SCORE_TITLES = {
@@ -50,7 +52,10 @@ class ProtocolCard:
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; 1 is the centre, 3 lie along the longer side.
-        still: whether each clip repeats one of its frames.
+        show: what the scored clips show, see :mod:`cvrl.data.shows`.
+        train_show: what the clips show that a probe learns from; None where none does. Where it is
+            the same as ``show``, the score says what can be told from it; where it is plain and
+            ``show`` is not, what a probe goes by that was taught on plain clips.
         clip_frames: frames a clip.
         clip_stride: frames of the video from one clip frame to the next.
         short_video: loop or repeat.
@@ -97,7 +102,8 @@ class ProtocolCard:
     weights_sha256: str
     untrained: str
     crops_per_clip: int = 1
-    still: bool = False
+    show: Show = "plain"
+    train_show: Show | None = None
     notes: list[str] = field(default_factory=list)
     cvrl_version: str = __version__
     variant: str = ""
@@ -113,6 +119,11 @@ class ProtocolCard:
             raise ValueError(
                 f"{self.n_scored} videos scored, {self.n_missing} missing, {self.n_listed} listed"
             )
+
+    @property
+    def taught_plain(self) -> bool:
+        """Whether a probe has learned from plain clips and is scored on others."""
+        return self.train_show == "plain" != self.show
 
 
 @dataclass(frozen=True)
@@ -155,14 +166,18 @@ class Result:
         raise KeyError(name)
 
     def write(self, folder: str | PathLike[str]) -> Path:
-        """Write ``<protocol>.json``, ``<protocol>_<variant>.json`` or ``..._still.json``, whole.
+        """Write it, whole or not at all, under a name that says what it scored.
 
         Returns:
-            The file.
+            The file: ``<protocol>.json`` or ``<protocol>_<variant>.json``; before the suffix
+            ``_<show>`` where the clips do not show the plain video, and ``_taught_plain`` where
+            only the training clips do.
         """
-        still = "_still" if self.card.still else ""
-        variant = f"_{self.card.variant}" if self.card.variant else ""
-        path = Path(folder) / f"{self.card.protocol}{variant}{still}.json"
+        card = self.card
+        variant = f"_{card.variant}" if card.variant else ""
+        show = "" if card.show == "plain" else f"_{card.show}"
+        taught = "_taught_plain" if card.taught_plain else ""
+        path = Path(folder) / f"{card.protocol}{variant}{show}{taught}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -178,7 +193,12 @@ def read_result(path: str | PathLike[str]) -> Result:
         True
     """
     data = json.loads(Path(path).read_text("utf-8"))
-    return Result(ProtocolCard(**data["card"]), [Row(**row) for row in data["rows"]])
+    card = data["card"]
+    if "show" not in card:  # as cards said it before there were other shows
+        card["show"] = "still" if card.pop("still", False) else "plain"
+        learned = card["train"] is not None and card["protocol"] != "classifier"
+        card["train_show"] = card["show"] if learned else None
+    return Result(ProtocolCard(**card), [Row(**row) for row in data["rows"]])
 
 
 def render(result: Result) -> RenderableType:
@@ -212,7 +232,17 @@ def title(card: ProtocolCard) -> str:
         'knn'
     """
     name = f"{card.protocol} ({card.variant})" if card.variant else card.protocol
-    return f"{name}, one frame repeated" if card.still else name
+    return name if card.show == "plain" else f"{name}, {show_words(card)}"
+
+
+def show_words(card: ProtocolCard) -> str:
+    """What the scored clips show, and the training clips where that differs.
+
+    Example:
+        >>> show_words(dataclasses.replace(example_card(), show="still", train_show="plain"))
+        'one frame repeated, taught on plain clips'
+    """
+    return SHOW_TITLES[card.show] + (", taught on plain clips" if card.taught_plain else "")
 
 
 def counted(card: ProtocolCard) -> str:
@@ -252,6 +282,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
         f"short videos {card.short_video}, stage {card.stage}",
+        f"shows   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
         f"untrained: {card.untrained}",
@@ -290,6 +321,7 @@ def example_card() -> ProtocolCard:
         size=64,
         stage="pooled",
         settings={"k": 20, "temperature": 0.07},
+        train_show="plain",
         seed=0,
         encoder={"name": "r3d_small"},
         weights_sha256="0" * 64,

@@ -30,8 +30,8 @@ from cvrl.utils.errors import UserError
 COMPARED = frozenset({"weights_sha256", "seed"})
 DERIVED = frozenset({"untrained", "notes"})  # words that follow from other fields and the rows
 ACROSS = (
-    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "still",
-    "train", "n_train", "cvrl_version",
+    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "show",
+    "train_show", "train", "n_train", "cvrl_version",
 )  # fmt: skip
 """Fields that a user may compare results across; all others decide what the question was."""
 
@@ -117,10 +117,11 @@ def tables(named: Mapping[str, Result], across: Sequence[str] = ()) -> list[Rend
     Raises:
         UserError: as for :func:`compare`, or no protocol has two results.
     """
+    plain: dict[str, Any] = {"show": "plain", "train_show": None}
+    crossed = {field: plain[field] for field in across if field in plain}
     by_title: dict[str, dict[str, Result]] = {}
     for name, result in named.items():
-        asked = result.card.protocol if "still" in across else title(result.card)
-        by_title.setdefault(f"{asked} {result.card.variant}", {})[name] = result
+        by_title.setdefault(title(dataclasses.replace(result.card, **crossed)), {})[name] = result
     several = [group for group in by_title.values() if len(group) > 1]
     if not several:
         raise UserError("--compare", "no protocol has two results", "give more runs")

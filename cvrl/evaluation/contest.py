@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cvrl.data.manifest import Manifest
+from cvrl.data.shows import Show
 from cvrl.evaluation.alignment import (
     AlignmentScores,
     constant_match_error,
@@ -28,6 +29,7 @@ from cvrl.evaluation.linear import L2_GRID, Scaling, linear_probe
 from cvrl.evaluation.order_probe import ORDERS, order_probe
 from cvrl.evaluation.parts import Parts, group_numbers
 from cvrl.evaluation.retrieval import RetrievalRecipe
+from cvrl.models.heads import ClassHead
 
 Shares = dict[str, float | None]  # by score; None where the protocol does not define it
 
@@ -46,7 +48,7 @@ class Options:
         seed: of the untrained weights and of the probe's folds.
         batch_videos: videos encoded at a time.
         workers: loader processes.
-        still: repeat one frame of each clip: what is scored is what a single frame shows.
+        shows: what the clips show, see :mod:`cvrl.data.shows`; every protocol is run on each.
         allow_group_leak: score parts that share a source group, and say so on the card.
         allow_missing: count test and training files that cannot be decoded on the card, instead of
             failing with the name of the first.
@@ -66,7 +68,7 @@ class Options:
     seed: int = 0
     batch_videos: int = 8
     workers: int = 0
-    still: bool = False
+    shows: tuple[Show, ...] = ("plain",)
     allow_group_leak: bool = False
     allow_missing: bool = False
     every_seconds: float = 0.0
@@ -93,11 +95,12 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Contest:
-    """What the protocols of one evaluation share."""
+    """What one protocol works on; ``head`` is the classifier of the trained network, or None."""
 
     parts: Parts
     options: Options
     contestants: list[Contestant]
+    head: ClassHead | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,17 @@ from torch import nn
 
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.data.shows import Show
 from cvrl.evaluation.contest import Contest, Contestant, Options
 from cvrl.evaluation.features import Features, extract_together, project, transform_of
 from cvrl.evaluation.missing import Account, account_for
+from cvrl.evaluation.motion import by_show, pairings
 from cvrl.evaluation.parts import Parts
 from cvrl.evaluation.retrieval import MaxPooledMap
 from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
+
+ByShow = dict[Show, Features]
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,16 @@ class Intake:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contest over the videos that could be read, and where the others went."""
+    """The contests over the videos that could be read, and where the others went.
 
-    contest: Contest
+    Attributes:
+        contests: by what the test clips show, and the training clips with them; None for protocols
+            that learn from none.
+        test: the account of the test part.
+        train: of the training part, where that was read.
+    """
+
+    contests: dict[tuple[Show, Show | None], Contest]
     test: Account
     train: Account | None
 
@@ -51,8 +63,9 @@ class Entrants:
         encoder: as ``load_encoder`` gives it.
         twins: untrained networks by how their batch norm is set.
         parts: the videos.
-        options: how they are read.
+        options: how they are read, and what their clips show.
         reader: how files are opened.
+        head: the classifier that was trained with the encoder.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class Entrants:
         parts: Parts,
         options: Options,
         reader: VideoReader,
+        head: ClassHead | None = None,
     ) -> None:
         self.encoder = encoder
         self.networks = [encoder, *twins.values()]
@@ -69,6 +83,7 @@ class Entrants:
         self.parts = parts
         self.options = options
         self.reader = reader
+        self.head = head
 
     def enter(self, intake: Intake, *, train: bool) -> Entry:
         """Decode the videos once and encode them with every network.
@@ -81,24 +96,32 @@ class Entrants:
             CorruptVideoError: a video cannot be decoded, and the options do not allow that.
         """
         tests, test = self._features(self.parts.test, intake, "test part")
-        trains: list[Features | None] = [None] * len(self.networks)
-        account, kept = None, self.parts.train
+        trains: list[ByShow] = [{} for _ in self.networks]
+        names, account, kept = list(self.names), None, self.parts.train
+        pairs = pairings(self.options.shows, learns=False)
         if train and self.parts.train is not None:
-            read, account = self._features(self.parts.train, intake, "training part")
-            trains, kept = [*read], account.manifest
-        rows = zip(self.names, tests, trains, strict=True)
-        contestants = [Contestant(*name, mine, learned) for name, mine, learned in rows]
+            trains, account = self._features(self.parts.train, intake, "training part")
+            kept = account.manifest
+            pairs += pairings(self.options.shows, learns=True)
         if intake.project and self.encoder.projector is not None:
-            contestants.insert(
-                1, Contestant("projected", "", project(self.encoder, tests[0]), None)
-            )
+            names.insert(1, ("projected", ""))
+            tests.insert(1, {s: project(self.encoder, one) for s, one in tests[0].items()})
+            trains.insert(1, {})
         parts = replace(self.parts, test=test.manifest, train=kept)
-        return Entry(Contest(parts, self.options, contestants), test, account)
+        rows = list(zip(names, tests, trains, strict=True))
+        contests: dict[tuple[Show, Show | None], Contest] = {}
+        for show, taught in pairs:
+            contestants = [
+                Contestant(*name, mine[show], None if taught is None else learned.get(taught))
+                for name, mine, learned in rows
+            ]
+            contests[show, taught] = Contest(parts, self.options, contestants, self.head)
+        return Entry(contests, test, account)
 
     def _features(
         self, manifest: Manifest, intake: Intake, description: str
-    ) -> tuple[list[Features], Account]:
-        """Features of the videos that could be read, numbered among themselves."""
+    ) -> tuple[list[ByShow], Account]:
+        """Each network's features of the videos that could be read, numbered among themselves."""
         dataset = clips_of(manifest, self.encoder, intake, self.options, self.reader)
         networks = [MaxPooledMap(n) for n in self.networks] if intake.max_pooled else self.networks
         read = extract_together(
@@ -110,7 +133,8 @@ class Entrants:
         )
         account = account_for(manifest, read[0].index_N, read[0].bad)
         index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)
-        return [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read], account
+        kept = [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read]
+        return [by_show(features, self.options.shows) for features in kept], account
 
 
 def clips_of(
@@ -121,7 +145,7 @@ def clips_of(
     Raises:
         UserError: the encoder has no evaluation transform.
     """
-    how: dict[str, Any] = {"reader": reader, "still": options.still}
+    how: dict[str, Any] = {"reader": reader, "shows": options.shows, "seed": options.seed}
     how |= {"every_seconds": intake.every_seconds, "half_overlap": intake.half_overlap}
     how |= {"name_bad": options.allow_missing}
     return EvalDataset(manifest, encoder.clip, intake.clips or 1, transform_of(encoder), **how)

@@ -19,19 +19,13 @@ from torch import Tensor
 
 from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.card import ProtocolCard, Result, Row
+from cvrl.evaluation.card import ProtocolCard, Result
+from cvrl.evaluation.classifier import NO_TWIN, score_answers, truth_of
 from cvrl.evaluation.clip_stream import ClipChoice, whole_videos
-from cvrl.evaluation.contest import Shares, constant_answer
 from cvrl.evaluation.features import evaluating, module_device, transform_of
-from cvrl.evaluation.knn import score
 from cvrl.evaluation.missing import Account, account_for
 from cvrl.evaluation.parts import Parts, check_groups
-from cvrl.evaluation.predictions import (
-    Predictions,
-    mean_average_precision,
-    true_classes,
-    true_tags,
-)
+from cvrl.evaluation.predictions import Predictions
 from cvrl.evaluation.untrained import weights_sha256
 from cvrl.evaluation.view_stream import Lens, ViewPiece, ViewStream, view_loader
 from cvrl.models.classifier import Classifier
@@ -170,7 +164,7 @@ def evaluate_classifier(
     group_check = "one part only"
     if parts.train is not None:
         group_check = check_groups(parts.train, test, allow_leak=allow_group_leak)
-    true_V = true_tags(test, names) if multi_label else true_classes(test, names)
+    truth_V = truth_of(test, names, multi_label=multi_label)
     how: dict[str, Any] = {"reader": reader, "batch_videos": batch_videos, "workers": workers}
     how |= {"crops": crops, "name_bad": allow_missing}
     answers = sorted(
@@ -196,7 +190,7 @@ def evaluate_classifier(
         **_about_data(parts),
         **_about_classifiers(classifiers),
     )
-    return Result(card, _rows(predictions, true_V[account.row_V])), predictions
+    return Result(card, score_answers(predictions, truth_V[account.row_V])), predictions
 
 
 def shared_names(classifiers: Sequence[Classifier]) -> list[str]:
@@ -306,20 +300,6 @@ def _account_for(answers: Sequence[VideoAnswer], test: Manifest) -> tuple[Accoun
     return account, probability_VK
 
 
-def _rows(predictions: Predictions, truth_V: Tensor) -> list[Row]:
-    """The scores of the answers, and of the best answer that is the same for every video."""
-    probability_VK = predictions.probability_VK
-    if predictions.multi_label:
-        trained: Shares = {"map": mean_average_precision(probability_VK, truth_V)}
-        constant = mean_average_precision(torch.zeros_like(probability_VK), truth_V)
-        return [Row("trained", trained), Row("chance", {"map": constant})]
-    scores = score(probability_VK, truth_V)
-    trained = {"top1": scores.top1, "top5": scores.top5, "mean_class": scores.mean_class}
-    chance = constant_answer(truth_V, len(predictions.class_names))
-    details = {"class_accuracy": predictions.class_accuracy()}
-    return [Row("trained", trained, details), Row("chance", chance)]
-
-
 def _about_data(parts: Parts) -> dict[str, Any]:
     return {
         "test": parts.test_name,
@@ -349,6 +329,6 @@ def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
         "seed": 0,
         "encoder": dict(first.spec),
         "weights_sha256": joined if len(classifiers) > 1 else weights[0],
-        "untrained": "no row, since an untrained network has no classifier",
+        "untrained": NO_TWIN,
         "notes": members if len(classifiers) > 1 else [],
     }

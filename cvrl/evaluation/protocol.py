@@ -1,20 +1,24 @@
 """One function from an encoder and a data set to results with their cards."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
 
 from cvrl.data.dataset import VideoReader
+from cvrl.data.shows import Show, check_shows
 from cvrl.data.tags import SEPARATOR
 from cvrl.evaluation.alignment import check_events
 from cvrl.evaluation.card import ProtocolCard, Result
+from cvrl.evaluation.classifier import NO_TWIN, check_classifier, run_classifier
 from cvrl.evaluation.contest import RUN as SIMPLE
 from cvrl.evaluation.contest import Contest, Options, Outcome
 from cvrl.evaluation.entrants import Entrants, Entry, Intake, clips_of
 from cvrl.evaluation.features import module_device
 from cvrl.evaluation.knn import check_labels
+from cvrl.evaluation.motion import moving_note, pairings
 from cvrl.evaluation.order_probe import CLIPS
 from cvrl.evaluation.parts import Parts, check_groups, list_sha256
 from cvrl.evaluation.retrieval import RECIPES
@@ -22,20 +26,22 @@ from cvrl.evaluation.run_retrieval import retrieval_intake, run_retrieval
 from cvrl.evaluation.run_tags import run_tags
 from cvrl.evaluation.untrained import untrained_twins, weights_sha256
 from cvrl.models.backbones import Encoder
+from cvrl.models.classifier import Classifier
+from cvrl.models.heads import ClassHead
 from cvrl.utils.errors import UserError
 
 __all__ = ["PROTOCOLS", "Options", "Protocol", "evaluate", "suitable_protocols"]
 
 Protocol = Literal[
-    "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment"
-]
-PROTOCOLS: tuple[Protocol, ...] = (
     "knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment",
-)  # fmt: skip
+    "classifier",
+]  # fmt: skip
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 RUN: dict[str, Callable[[Contest], Outcome]] = {
     **SIMPLE,
     "retrieval": run_retrieval,
     "linear_tags": run_tags,
+    "classifier": run_classifier,
 }
 READER = VideoReader()
 OPTIONS = Options()
@@ -43,6 +49,7 @@ LABELLED: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval", "linear
 FITTED: frozenset[Protocol] = LABELLED | {"order_probe"}  # they learn from a training part
 NEIGHBOURS: frozenset[Protocol] = frozenset({"knn", "retrieval"})
 PROBES: frozenset[Protocol] = frozenset({"order_probe", "alignment"})  # of order, not of content
+OWN: frozenset[Protocol] = frozenset({"classifier"})  # not every model has what they need
 ONE_LABEL: frozenset[Protocol] = frozenset({"knn", "linear", "retrieval"})
 
 
@@ -54,6 +61,7 @@ def evaluate(
     *,
     untrained: nn.Module | None = None,
     reader: VideoReader = READER,
+    head: ClassHead | None = None,
 ) -> list[Result]:
     """Score an encoder, and its untrained twin beside it, by one or several protocols.
 
@@ -62,21 +70,25 @@ def evaluate(
     recipes of retrieval take other clips). Three rows come out: trained; untrained, which is the
     better of two ways to treat batch norm, see :mod:`cvrl.evaluation.untrained`; and chance, which
     for labels is the best constant answer. Alignment adds the trained network behind its projection
-    head, and two fixed answers.
+    head, and two fixed answers; classifier has no untrained row.
 
     Args:
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
         parts: the videos, see :func:`cvrl.evaluation.parts.read_parts`.
         protocols: knn, linear, retrieval and linear_tags (for labels that are tags, ``sea+surf``)
             need labels on both parts, order_probe needs both parts, instance needs neither,
-            alignment needs events seen by several cameras.
+            alignment needs events seen by several cameras, classifier needs the model's own one and
+            labels on the test part.
         options: how.
         untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
             left out.
         reader: how files are opened.
+        head: the classifier that was trained with the encoder.
 
     Returns:
-        One result a protocol, in the order asked.
+        One result a protocol and show, in the order asked. Where plain clips are among several
+        shows, a protocol that learns gives two results for each other show: taught on clips that
+        show the same (what can be told from them), and taught on plain ones (what it goes by).
 
     Raises:
         UserError: labels are missing, the parts share groups, or a setting cannot be used.
@@ -90,9 +102,13 @@ def evaluate(
         >>> evaluate(encoder, parts, ["knn"])[0].row("trained").scores["top1"]  # doctest: +SKIP
         0.62
     """
-    group_check = _check(parts, protocols, options)
-    twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
-    entrants = Entrants(encoder, twins, parts, options, reader)
+    options = replace(options, shows=check_shows(options.shows))
+    group_check = _check(parts, protocols, options, head)
+    twins: dict[str, nn.Module] = {}
+    untrained_words = NO_TWIN
+    if set(protocols) != {"classifier"}:
+        twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
+    entrants = Entrants(encoder, twins, parts, options, reader, head)
     wanted: dict[Intake, list[Protocol]] = {}
     for protocol in protocols:
         wanted.setdefault(_intake(protocol, options), []).append(protocol)
@@ -100,23 +116,21 @@ def evaluate(
         intake: entrants.enter(intake, train=bool(FITTED.intersection(asking)))
         for intake, asking in wanted.items()
     }
-    weights = weights_sha256(encoder)
+    notes_on = _about_shows(encoder, parts, options, reader)
     results = []
     for protocol in protocols:
         intake = _intake(protocol, options)
-        outcome = RUN[protocol](entries[intake].contest)
-        card = ProtocolCard(
-            protocol=protocol,
-            variant=outcome.variant,
-            group_check=group_check,
-            settings=outcome.settings,
-            notes=[*outcome.notes, *_marked_bad(parts)],
-            untrained=untrained_words,
-            weights_sha256=weights,
-            **_about_data(parts, entries[intake], protocol),
-            **_about_clips(encoder, options, intake),
-        )
-        results.append(Result(card, outcome.rows))
+        facts: dict[str, Any] = {"group_check": group_check, "untrained": untrained_words}
+        facts |= {"weights_sha256": weights_sha256(encoder)}
+        facts |= _about_data(parts, entries[intake], protocol)
+        facts |= _about_clips(encoder, options, intake)
+        facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}
+        for show, train_show in pairings(options.shows, learns=protocol in FITTED):
+            outcome = RUN[protocol](entries[intake].contests[show, train_show])
+            notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts)]
+            facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
+            facts |= {"settings": outcome.settings, "notes": notes}
+            results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))
     return results
 
 
@@ -126,7 +140,8 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     Args:
         parts: the videos.
         asked: protocols by name. ``all`` stands for every one that scores what a video shows, not
-            its order; alignment only where the videos are films of events. None leaves the choice:
+            its order, and needs no classifier; alignment only for films of events. None leaves the
+            choice:
             alignment for films of events, linear_tags where labels are tags, knn where both parts
             have labels, else instance.
 
@@ -139,7 +154,7 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     has_events = "event" in parts.test.table.column_names
     has_tags = any(SEPARATOR in name for name in parts.test.class_names)
     if asked is not None:
-        left = PROBES - {"alignment"} if has_events else PROBES
+        left = (PROBES - {"alignment"} if has_events else PROBES) | OWN
         left |= ONE_LABEL if has_tags else {"linear_tags"}
         every = [p for p in PROTOCOLS if p not in left]
         return every if "all" in asked else cast(list[Protocol], list(asked))
@@ -152,7 +167,9 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     return ["linear_tags"] if has_tags else ["knn"]
 
 
-def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str:
+def _check(
+    parts: Parts, protocols: Sequence[Protocol], options: Options, head: ClassHead | None
+) -> str:
     """Refuse what cannot be scored before anything is decoded; the card's line on groups."""
     unknown = [p for p in protocols if p not in PROTOCOLS]
     if unknown or not protocols:
@@ -161,6 +178,8 @@ def _check(parts: Parts, protocols: Sequence[Protocol], options: Options) -> str
     _check_options(options, protocols)
     if "alignment" in protocols:
         check_events(parts.test)
+    if "classifier" in protocols:
+        check_classifier(parts, head)
     labelled = LABELLED.intersection(protocols)
     if labelled:
         check_labels(parts.test_name, torch.from_numpy(parts.test.label_ids))
@@ -189,6 +208,8 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
         raise UserError(f"retrieval = {options.retrieval}", "is not a recipe", known)
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
+    if "alignment" in protocols and len(options.shows) > 1:
+        raise UserError("protocol alignment", "takes one show at a time", "give --show one name")
     if "order_probe" in protocols and options.clips_per_video < CLIPS:
         needed = f"use --clips {CLIPS} or more"
         raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)
@@ -204,10 +225,10 @@ def _twins(
     """The networks of the untrained row, and how they are made, in words."""
     if untrained is not None:
         return {"as given": untrained}, "a network that was given for it"
-    intake = Intake(options.clips_per_video)
+    intake, first = Intake(options.clips_per_video), replace(options, shows=options.shows[:1])
     return untrained_twins(
         encoder.spec,
-        clips_of(parts.train or parts.test, encoder, intake, options, reader),
+        clips_of(parts.train or parts.test, encoder, intake, first, reader),
         options.seed,
         module_device(encoder),
         batch_videos=options.batch_videos,
@@ -233,7 +254,7 @@ def _about_data(parts: Parts, entry: Entry, protocol: Protocol) -> dict[str, Any
         "train": parts.train_name if fitted else None,
         "n_classes": len(parts.test.class_names) if labelled else None,
         "n_listed": entry.test.n_listed,
-        "n_scored": entry.contest.contestants[0].test.n_scored,
+        "n_scored": len(entry.test.manifest),
         "n_missing": len(entry.test.bad),
         "missing": entry.test.names,
         "n_train": 0,
@@ -256,10 +277,33 @@ def _about_clips(encoder: Encoder, options: Options, intake: Intake) -> dict[str
         "short_video": encoder.clip.short_video,
         "size": encoder.size,
         "stage": "res5, max-pooled" if intake.max_pooled else "pooled",
-        "still": options.still,
         "encoder": dict(encoder.spec),
         "seed": options.seed,
     }
+
+
+def _about_classifier(encoder: Encoder, head: ClassHead | None) -> dict[str, Any]:
+    """What a card says of a classifier instead; :func:`_check` has refused a model without one."""
+    assert head is not None
+    return {
+        "n_classes": len(head.class_names),
+        "stage": "classifier",
+        "untrained": NO_TWIN,
+        "weights_sha256": weights_sha256(Classifier(encoder, head)),
+    }
+
+
+def _about_shows(
+    encoder: Encoder, parts: Parts, options: Options, reader: VideoReader
+) -> dict[Show, list[str]]:
+    """Notes on each show; on those that blur, how much of the picture they take for moving."""
+    notes: dict[Show, list[str]] = {show: [] for show in options.shows}
+    blurred = [show for show in options.shows if show.endswith("blurred")]
+    if blurred:
+        plain = replace(options, shows=("plain",))
+        note = moving_note(clips_of(parts.test, encoder, Intake(1), plain, reader))
+        notes |= {show: [note] for show in blurred}
+    return notes
 
 
 def _marked_bad(parts: Parts) -> list[str]:

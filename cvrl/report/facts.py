@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from cvrl.evaluation.card import Result, read_result
+from cvrl.data.shows import SHOWS
+from cvrl.evaluation.card import ProtocolCard, Result, read_result
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import read_metrics
 
@@ -140,9 +141,9 @@ def _read_quarantine(path: Path) -> list[tuple[str, str]]:
         return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
 
 
-def _rank(result: Result) -> tuple[bool, int, str]:
-    protocol = result.card.protocol
-    return result.card.still, ORDER.get(protocol, len(ORDER)), protocol
+def _rank(result: Result) -> tuple[int, bool, int, str]:
+    card, last = result.card, len(ORDER)
+    return SHOWS.index(card.show), card.taught_plain, ORDER.get(card.protocol, last), card.protocol
 
 
 def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
@@ -150,16 +151,43 @@ def _commands(folder: Path, results: list[Result], data: str | None) -> list[str
     again = shlex.quote(f"{folder}-again")
     lines = [f"python tools/train_net.py --config {shlex.quote(f'{folder}/config.yaml')}"]
     lines[0] += f" output={again}"
-    for still in (False, True):
-        protocols = [one.card.protocol for one in results if one.card.still == still]
-        if protocols:
-            command = f"python tools/evaluate.py --checkpoint {again} --protocol"
-            lines.append(f"{command} {' '.join(protocols)}" + " --still" * still)
+    lines += _evaluations(again, [result.card for result in results])
     lines.append(f"python tools/report.py --run {again}")
     note = Path(data).parent / "synthetic.json" if data else None
     if note is not None and note.exists():
         lines.insert(0, _synthetic_command(note))
     return lines
+
+
+def _evaluations(again: str, cards: list[ProtocolCard]) -> list[str]:
+    """The commands that give these results again: those of many views, then by recipe and show."""
+    views = [card for card in cards if card.protocol == "classifier" and not card.variant]
+    lines = [
+        f"python tools/test_net.py --checkpoint {again} --clips {card.clips_per_video}"
+        f" --crops {card.crops_per_clip}"
+        for card in views
+    ]
+    by_recipe: dict[str, list[ProtocolCard]] = {}
+    for card in cards:
+        if card not in views:
+            recipe = f" --retrieval {card.variant}" if card.protocol == "retrieval" else ""
+            by_recipe.setdefault(recipe if card.variant else "", []).append(card)
+    for recipe, own in by_recipe.items():
+        for protocols, shows in _protocols_and_shows(own):
+            command = f"python tools/evaluate.py --checkpoint {again} --protocol {protocols}"
+            lines.append(command + recipe + ("" if shows == "plain" else f" --show {shows}"))
+    return lines
+
+
+def _protocols_and_shows(cards: list[ProtocolCard]) -> list[tuple[str, str]]:
+    """What each command is given: all shows at once where a probe was taught on plain clips."""
+    shows = [show for show in SHOWS if any(card.show == show for card in cards)]
+    together = any(card.taught_plain for card in cards)
+    commands = []
+    for some in [shows] if together else [[show] for show in shows]:
+        names = dict.fromkeys(card.protocol for card in cards if card.show in some)
+        commands.append((" ".join(names), " ".join(some)))
+    return commands
 
 
 def _synthetic_command(note: Path) -> str:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines
+from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words
 from cvrl.report import markup, plots
 from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project
@@ -83,8 +83,9 @@ def main_scores(result: Result) -> tuple[str, dict[str, float]]:
 
 
 def _title(result: Result) -> str:
-    name = TITLES.get(result.card.protocol, result.card.protocol)
-    return f"{name}, one frame repeated" if result.card.still else name
+    card = result.card
+    name = TITLES.get(card.protocol, card.protocol) + (f" ({card.variant})" if card.variant else "")
+    return name if card.show == "plain" else f"{name}, {show_words(card)}"
 
 
 def lead(name: str, results: Sequence[Result]) -> str:

@@ -132,13 +132,28 @@ class TestFiles:
         for run, top1 in (("a", 0.5), ("b", 0.75)):
             folder = tmp_path / run / "eval"
             result(top1).write(folder)
-            result(top1, still=True).write(folder)
+            result(top1, show="still", train_show="still").write(folder)
+            result(top1, show="still").write(folder)
             result(top1, protocol="linear", settings={}).write(folder)
             (folder / "pretext.json").write_text('{"rows": {}}')
             (folder / "broken.json").write_text("{")
-        shown = text(*compare_files([tmp_path]))
-        titles = ("knn on 8", "knn, one frame repeated on 8", "linear on 8")
-        assert [shown.count(one) for one in titles] == [1, 1, 1]
+        lines = text(*compare_files([tmp_path])).split()  # a narrow table breaks its title
+        shown = " ".join(lines)
+        still = "knn, one frame repeated"
+        taught = f"{still}, taught on plain clips on 8"
+        titles = ("knn on 8", f"{still} on 8", taught, "linear on 8")
+        assert [shown.count(one) for one in titles] == [1] * 4
+
+    def test_shows_side_by_side_only_if_said(self, tmp_path: Path) -> None:
+        result().write(tmp_path)
+        result(0.25, show="still").write(tmp_path)
+        result(0.125, show="still", train_show="still").write(tmp_path)
+        files = [tmp_path / name for name in ("knn.json", "knn_still_taught_plain.json")]
+        with pytest.raises(UserError, match=r"show is still, and plain in .* with --across show"):
+            compare_files(files)
+        assert "12.5" not in text(*compare_files(files, ["show"]))
+        (everything,) = compare_files([tmp_path], ["show", "train_show"])
+        assert all(percent in text(everything) for percent in ("50.0", "25.0", "12.5"))
 
     def test_files_go_into_one_table_or_none(self, tmp_path: Path) -> None:
         one = result().write(tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cvrl.data.shows import Show
 from cvrl.evaluation.card import Result, Row, example_card
 from cvrl.report.facts import RunFacts, read_run, series, training_seconds
 from cvrl.utils.errors import UserError
@@ -63,15 +64,45 @@ def test_results_come_in_the_order_they_are_asked_about(bare: Path) -> None:
 def test_results_on_still_clips_come_last_and_have_a_command_of_their_own(bare: Path) -> None:
     for still in (True, False):
         for protocol in ("linear", "knn"):
-            card = replace(example_card(), protocol=protocol, still=still)
+            show: Show = "still" if still else "plain"
+            card = replace(example_card(), protocol=protocol, show=show, train_show=show)
             Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
     facts = read_run(bare)
     cards = [result.card for result in facts.results]
     assert [card.protocol for card in cards] == ["knn", "linear"] * 2
-    assert [card.still for card in cards] == [False, False, True, True]
+    assert [card.show == "still" for card in cards] == [False, False, True, True]
     moving, still_command = facts.commands[1:3]
     assert moving.endswith("--protocol knn linear")
-    assert still_command.endswith("--protocol knn linear --still")
+    assert still_command.endswith("--protocol knn linear --show still")
+
+
+def test_each_result_comes_from_the_tool_and_the_recipe_that_made_it(bare: Path) -> None:
+    def write(protocol: str, variant: str = "", **changes: object) -> None:
+        card = replace(example_card(), protocol=protocol, variant=variant, **changes)
+        Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
+
+    write("classifier", clips_per_video=10, crops_per_clip=3)
+    write("classifier", "centre")
+    write("retrieval")
+    write("retrieval", "vcop")
+    write("knn")
+    again = f"--checkpoint {bare}-again"
+    assert read_run(bare).commands[1:-1] == [
+        f"python tools/test_net.py {again} --clips 10 --crops 3",
+        f"python tools/evaluate.py {again} --protocol knn classifier retrieval",
+        f"python tools/evaluate.py {again} --protocol retrieval --retrieval vcop",
+    ]
+
+
+def test_what_was_taught_on_plain_clips_comes_from_one_command(bare: Path) -> None:
+    for show, taught in (("still", "plain"), ("plain", "plain"), ("still", "still")):
+        card = replace(example_card(), show=show, train_show=taught)
+        Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
+    facts = read_run(bare)
+    taught = [(result.card.show, result.card.train_show) for result in facts.results]
+    assert taught == [("plain", "plain"), ("still", "still"), ("still", "plain")]
+    assert facts.commands[1].endswith("--protocol knn --show plain still")
+    assert facts.commands[2].startswith("python tools/report.py")
 
 
 def test_the_commands_make_the_run_again(run_folder: Path, facts: RunFacts) -> None:

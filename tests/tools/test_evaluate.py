@@ -248,3 +248,38 @@ def test_as_a_command(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: nowhere: ")
     assert "Traceback" not in done.stderr
+
+
+def test_motion_or_scene(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--checkpoint", checkpoint, "--show", "plain", "reversed", "--output", tmp_path)
+    shown = capsys.readouterr().out
+    assert "Motion or scene" in shown and "frames reversed" in shown
+    names = {"knn.json", "knn_reversed.json", "knn_reversed_taught_plain.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert all(str(tmp_path / name) in shown.splitlines() for name in names)
+
+
+def test_still_is_a_show(run: Run, checkpoint: Path, tmp_path: Path) -> None:
+    run("--checkpoint", checkpoint, "--still", "--output", tmp_path)
+    card = read_result(tmp_path / "knn_still.json").card
+    assert (card.show, card.train_show) == ("still", "still")
+
+
+def test_an_unknown_show(run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(run, capsys, "--checkpoint", checkpoint, "--show", "stil", "plain")
+    assert said.startswith("error: --show stil: is no show; use plain, still, shuffled")
+    assert said.endswith("foreground_blurred or all")
+
+
+def test_two_ways_to_say_what_is_shown(run: Run) -> None:
+    with pytest.raises(SystemExit):
+        run("--checkpoint", "x", "--still", "--show", "plain")
+
+
+def test_a_model_without_classifier(
+    run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(run, capsys, "--checkpoint", checkpoint, "--protocol", "classifier")
+    assert said.startswith("error: protocol classifier: the model was trained without labels")

@@ -1,0 +1,54 @@
+"""Show where and when a video holds what a model's answer rests on (Grad-CAM).
+
+python tools/explain.py --checkpoint runs/x clip.mp4 --output clip_explained.mp4
+python tools/explain.py --checkpoint runs/x clip.mp4 --class jump --output jump.mp4
+python tools/explain.py --checkpoint runs/x clip.mp4 --like other.mp4 --output alike.mp4
+
+Writes the video beside itself under the heat, and a strip of frames as PNG. A model without a
+classifier is asked what makes up its feature, or with --like what resembles another video. What a
+model's score rests on over a whole data set: tools/evaluate.py --show all.
+"""
+
+import argparse
+
+import torch
+
+from cvrl.models.backbones import STAGES
+from cvrl.pretrained import load_with_head
+from cvrl.report.explanation import explain, write_explanation
+from cvrl.utils.errors import UserError, run_tool
+from cvrl.utils.log import set_up_logging
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("video", help="file or folder of frames")
+    add("--checkpoint", required=True, help="run folder or model.safetensors")
+    add("--output", required=True, help="the MP4 to write; the PNG gets its name")
+    add("--class", dest="class_name", help="the class to explain; default: the model's answer")
+    add("--like", help="explain what resembles this video instead")
+    add("--stage", choices=STAGES, default="res5", help="whose maps; earlier ones are finer")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load, explain, draw."""
+    set_up_logging()
+    args = parse()
+    if not args.output.lower().endswith(".mp4"):
+        raise UserError(f"--output {args.output}", "is no name for a video", "let it end in .mp4")
+    encoder, head = load_with_head(args.checkpoint)
+    encoder, head = encoder.to(args.device), head and head.to(args.device)
+    how = {"class_name": args.class_name, "like": args.like, "stage": args.stage}
+    heat = explain(encoder, head, args.video, **how)
+    print(heat.words)
+    for path in write_explanation(encoder, args.video, heat, args.output):
+        print(path)
+
+
+if __name__ == "__main__":
+    run_tool(main)
