@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from cvrl.models.backbones import Encoder
 
-ONEDNN = torch.backends.mkldnn.is_available()
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class FastConv3d(nn.Conv3d):
@@ -30,6 +30,7 @@ class FastConv3d(nn.Conv3d):
     @classmethod
     def of(cls, conv: nn.Conv3d) -> "FastConv3d":
         """The fast form of a convolution; it shares weight and bias with it."""
+        assert not isinstance(conv.padding, str)
         kernel, stride, padding = (
             (int(t), int(h), int(w))  # pytorchvideo's strides are numpy's, which do not compile
             for t, h, w in (conv.kernel_size, conv.stride, conv.padding)
@@ -51,30 +52,36 @@ class FastConv3d(nn.Conv3d):
         """Convolve (B, C, T, H, W)."""
         if input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        if (self.kernel_size[0], self.stride[0], self.padding[0]) == (1, 1, 0):
+        if (self.kernel_size[0], self.stride[0], self._padding[0]) == (1, 1, 0):
             return self._frame_by_frame(input)
-        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and self.padding[1:] == (0, 0):
+        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and self._padding[1:] == (0, 0):
             return self._pixel_by_pixel(input)
         if input.dtype == torch.float32 and ONEDNN and not torch.compiler.is_compiling():
             # torch itself takes a loop several times slower for one clip on one thread
-            settings = (self.padding, self.stride, self.dilation, 1)
-            return torch.mkldnn_convolution(input, self.weight, self.bias, *settings)
+            return torch.mkldnn_convolution(
+                input, self.weight, self.bias, self._padding, self.stride, self.dilation, 1
+            )
         return super().forward(input)
+
+    @property
+    def _padding(self) -> tuple[int, ...]:
+        assert not isinstance(self.padding, str)  # accelerate leaves such ones alone
+        return self.padding
 
     def _frame_by_frame(self, x: Tensor) -> Tensor:
         B, C, T, H, W = x.shape
-        if self.kernel_size[1:] == (1, 1) and self.padding[1:] == (0, 0):
+        if self.kernel_size[1:] == (1, 1) and self._padding[1:] == (0, 0):
             x = x[..., :: self.stride[1], :: self.stride[2]]
             y_BTHWC = F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
             return y_BTHWC.permute(0, 4, 1, 2, 3)
         frames = x.transpose(1, 2).reshape(B * T, C, H, W)
-        y = F.conv2d(frames, self.weight[:, :, 0], self.bias, self.stride[1:], self.padding[1:])  # type: ignore[arg-type]
-        return y.unflatten(0, (B, T)).transpose(1, 2)
+        y = F.conv2d(frames, self.weight[:, :, 0], self.bias, self.stride[1:], self._padding[1:])
+        return y.reshape(B, T, *y.shape[1:]).transpose(1, 2)
 
     def _pixel_by_pixel(self, x: Tensor) -> Tensor:
-        stride, padding = (self.stride[0], 1), (self.padding[0], 0)
-        y = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, stride, padding)  # type: ignore[arg-type]
-        return y.unflatten(3, x.shape[3:])
+        stride, padding = (self.stride[0], 1), (self._padding[0], 0)
+        y = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, stride, padding)
+        return y.reshape(*y.shape[:3], *x.shape[3:])
 
 
 def accelerate(encoder: Encoder) -> Encoder:
