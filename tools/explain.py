@@ -30,7 +30,7 @@ def parse() -> argparse.Namespace:
     add("--output", required=True, help="the MP4 to write; the PNG gets its name")
     add("--class", dest="class_name", help="the class to explain; default: the model's answer")
     add("--like", help="explain what resembles this video instead")
-    add("--stage", choices=STAGES, default="res5", help="whose maps; earlier ones are finer")
+    add("--stage", choices=STAGES, help="whose maps; default: the last of 4 x 4 cells or more")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -45,7 +45,8 @@ def main() -> None:
     encoder, head = encoder.to(args.device), head and head.to(args.device)
     how = {"class_name": args.class_name, "like": args.like, "stage": args.stage}
     heat = explain(encoder, head, args.video, **how)
-    print(heat.words)
+    height, width = heat.map_Lhw.shape[1:]
+    print(f"{heat.words}, in {height} x {width} cells of {heat.stage}")
     for path in write_explanation(encoder, args.video, heat, args.output):
         print(path)
 

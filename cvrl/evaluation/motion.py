@@ -112,17 +112,24 @@ def moving_note(test: EvalDataset, videos: int = 16) -> str:
 
 
 def present(results: Iterable[Result], folder: str | PathLike[str]) -> None:
-    """Print results with their cards and write each; last, where there are several shows, a table.
+    """Print results and write each; last, where there are several shows, one table of them.
+
+    Of a protocol under several shows the first is printed with its card. The others' cards differ
+    in what is shown, and are in their files; notes that only they have are printed.
 
     Args:
         results: of one evaluation.
         folder: for their JSON files.
     """
-    console, shown = Console(), []
+    console, shown, told = Console(), list[Result](), set[str]()
     for result in results:
-        console.print(render(result))
-        path = result.write(folder)
-        console.print(str(path), soft_wrap=True, highlight=False, markup=False)
+        first = all(one.card.protocol != result.card.protocol for one in shown)
+        if first:
+            console.print(render(result))
+        lines = [] if first else [f"note: {n}" for n in result.card.notes if n not in told]
+        told.update(result.card.notes)
+        for line in (*lines, str(result.write(folder))):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         shown.append(result)
     if len({result.card.show for result in shown}) > 1:
         console.print(motion_table(shown))

@@ -1,7 +1,7 @@
 """What the model sees: the clips of some videos side by side, drawn into one PNG.
 
-One row a video: frames of clip A, then frames of clip B. Shapes: V clips of one video, C = 3
-channels, T frames, H W pixels.
+One row a video: frames of clip A, then frames of clip B; a single clip has no letter. Shapes: V
+clips of one video, C = 3 channels, T frames, H W pixels.
 """
 
 import os
@@ -134,19 +134,21 @@ def _as_pictures(clips: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _row(clips_VTHWC: NDArray[np.uint8], frames: int) -> Image.Image:
-    """The clips of one video side by side, each with its letter."""
+    """The clips of one video side by side, each with its letter where there are several."""
     n_clips, n_frames, height, width, _ = clips_VTHWC.shape
     shown = np.unique(np.linspace(0, n_frames - 1, min(frames, n_frames)).round().astype(int))
     clip_width = len(shown) * (width + GAP) - GAP
-    size = (n_clips * (clip_width + MARGIN) - MARGIN, height + LINE)
+    head = LINE if n_clips > 1 else 0
+    size = (n_clips * (clip_width + MARGIN) - MARGIN, height + head)
     row = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(row)
     for v, clip_THWC in enumerate(clips_VTHWC):
         left = v * (clip_width + MARGIN)
-        _write(draw, (left, 0), f"clip {chr(65 + v)}", size[0], FAINT)
+        if head:
+            _write(draw, (left, 0), f"clip {chr(65 + v)}", size[0], FAINT)
         for place, t in enumerate(shown):
             picture = Image.fromarray(np.ascontiguousarray(clip_THWC[t]))
-            row.paste(picture, (left + place * (width + GAP), LINE))
+            row.paste(picture, (left + place * (width + GAP), head))
     return row
 
 

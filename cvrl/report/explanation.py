@@ -40,9 +40,10 @@ SIDE = 256  # pixels of the square, even
 TOP, BAR, GAP = 28, 24, 4  # the line of words, the heat over time, and what lies between squares
 STRENGTH = 0.7  # of the colour where it is hottest; the frame shows through
 COLOURS = "turbo"
+HOTTEST = 0.88  # of the colours; beyond they darken
 FRAMES_A_BLOCK = 32
 STRIP_FRAMES = 8
-PAPER, INK, FAINT = (255, 255, 255), (30, 30, 30), (215, 215, 215)
+PAPER, INK, PALE_INK, FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110), (215, 215, 215)
 
 
 def explain(
@@ -52,7 +53,7 @@ def explain(
     *,
     class_name: str | None = None,
     like: str | None = None,
-    stage: str = "res5",
+    stage: str | None = None,
     reader: VideoReader = READER,
 ) -> Heat:
     """Find what an answer about a video rests on.
@@ -64,7 +65,8 @@ def explain(
         class_name: explain this class; None explains the model's own answer, the class of the
             highest mean probability. For a model with a classifier.
         like: explain what makes the video alike to this one instead.
-        stage: res2 to res5; earlier ones are finer, and say less about the answer.
+        stage: res2 to res5; earlier ones are finer, and say less about the answer. None takes the
+            last one of 4 x 4 cells or more.
         reader: how files are opened.
 
     Returns:
@@ -153,7 +155,7 @@ def overlay(frame_HWC: NDArray[np.uint8], heat_HW: NDArray[np.float32]) -> NDArr
         >>> bool((overlay(frame, np.zeros((2, 2), np.float32)) == frame).all())
         True
     """
-    colour_HWC = colormaps[COLOURS](heat_HW)[..., :3] * 255
+    colour_HWC = colormaps[COLOURS](HOTTEST * heat_HW)[..., :3] * 255
     share_HW1 = STRENGTH * heat_HW[..., None]
     mixed_HWC = (1 - share_HW1) * frame_HWC + share_HW1 * colour_HWC
     return np.asarray(mixed_HWC.round(), dtype=np.uint8)
@@ -208,4 +210,7 @@ def _time_bar(heat: Heat, width: int) -> NDArray[np.uint8]:
     height_H1 = np.arange(BAR, 0, -1)[:, None] / BAR
     bar_HWC = np.full((BAR, width, 3), PAPER, np.uint8)
     bar_HWC[height_H1 <= level_W] = FAINT
-    return bar_HWC
+    page = Image.fromarray(bar_HWC)
+    font = ImageFont.load_default(size=11)
+    ImageDraw.Draw(page).text((6, 6), "heat over time", font=font, fill=PALE_INK)
+    return np.array(page)

@@ -37,6 +37,7 @@ Target = Callable[[Tensor], Tensor]
 """Gives the score (B,) of features (B, D)."""
 READER = VideoReader()
 CLIPS_A_BATCH = 4
+LEAST_CELLS = 4  # along a side of the maps, to say where
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ class Heat:
         map_Lhw: float32 in [0, 1]; 1 is the hottest place of the whole video, so moments can be
             compared. All 0 where nothing speaks for the answer.
         words: what the heat speaks for.
+        stage: whose maps it was measured on.
     """
 
     map_Lhw: NDArray[np.float32]
     words: str
+    stage: str = STAGES[-1]
 
     @property
     def over_time_L(self) -> NDArray[np.float32]:
@@ -128,13 +131,39 @@ def grad_cam(encoder: Encoder, clips_BCTHW: Tensor, target: Target, stage: str =
     return torch.einsum("bk,bkthw->bthw", weight_BK, maps_BKThw.detach().float()).relu()
 
 
+def telling_stage(encoder: Encoder) -> str:
+    """The last stage whose maps are fine enough to say where: 4 x 4 cells, or the finest there is.
+
+    Later stages say more about the answer, but on small frames they leave no place to point at: of
+    48 pixels ``res5`` of a ResNet has 2 x 2 cells.
+
+    Args:
+        encoder: as ``load_encoder`` gives it.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> from cvrl.transforms.op import to_float
+        >>> encoder = build_encoder("r3d_small", width=2)
+        >>> encoder.clip, encoder.size, encoder.preprocess = ClipSpec(8, 4), 48, to_float
+        >>> telling_stage(encoder)
+        'res3'
+    """
+    transform_of(encoder)  # an error for an encoder without clips and a size
+    side = encoder.size or 0
+    shape = (1, 3, encoder.clip.frames, side, side)
+    with evaluating(encoder), torch.no_grad():
+        maps = encoder.stages(torch.zeros(shape, device=module_device(encoder)))
+    fine = [stage for stage in STAGES if min(maps[stage].shape[3:]) >= LEAST_CELLS]
+    return fine[-1] if fine else STAGES[0]
+
+
 def heat_of_video(
     encoder: Encoder,
     path: str,
     target: Target,
     words: str,
     *,
-    stage: str = "res5",
+    stage: str | None = None,
     reader: VideoReader = READER,
 ) -> Heat:
     """Grad-CAM over consecutive clips of a video, stitched in time.
@@ -144,7 +173,7 @@ def heat_of_video(
         path: of the video.
         target: the score that is explained.
         words: what the heat speaks for.
-        stage: res2 to res5.
+        stage: res2 to res5; None is :func:`telling_stage`.
         reader: how files are opened.
 
     Raises:
@@ -152,6 +181,7 @@ def heat_of_video(
         CorruptVideoError: the video cannot be decoded.
     """
     ticks, maps = [], []
+    stage = telling_stage(encoder) if stage is None else stage
     with reader.open(path) as video:
         length = len(timeline(video.times, encoder.clip.fps))
         for ticks_BT, clips_BCTHW in _batches(video, encoder, "explaining"):
@@ -162,7 +192,7 @@ def heat_of_video(
             ticks.append(ticks_BT.ravel())
             maps.append(fine.flatten(0, 2).cpu().numpy())
     map_Lhw = stitch(np.concatenate(ticks), np.concatenate(maps), length)
-    return Heat(map_Lhw / max(float(map_Lhw.max()), 1e-12), words)
+    return Heat(map_Lhw / max(float(map_Lhw.max()), 1e-12), words, stage)
 
 
 def feature_of_video(encoder: Encoder, path: str, reader: VideoReader = READER) -> Tensor:

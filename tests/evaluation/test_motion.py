@@ -15,7 +15,7 @@ from cvrl.data.manifest import make_manifest
 from cvrl.data.shows import SHOWS
 from cvrl.evaluation.card import Result, card_lines, example_card, read_result
 from cvrl.evaluation.features import Features, mean_over_clips
-from cvrl.evaluation.motion import by_show, motion_table, pairings
+from cvrl.evaluation.motion import by_show, motion_table, pairings, present
 from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.evaluation.protocol import Options, evaluate
 from cvrl.models.backbones import Encoder, build_encoder
@@ -182,6 +182,27 @@ class TestTable:
         assert still[2] == f"{100 * (plain.scores['top1'] or 0):.1f}"
         classifier = lines[-len(SHOWS) :]
         assert all(line[1] == "" and line[2] != "" and line[3] == "" for line in classifier)
+
+
+class TestPresent:
+    def test_one_card_a_protocol_and_every_file(
+        self, results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        present(iter(results), tmp_path)
+        shown = capsys.readouterr().out
+        assert shown.count("\nweights ") == 4  # protocols
+        assert " ".join(shown.split()).count("taken for moving") == 1
+        files = [line for line in shown.splitlines() if line.startswith(str(tmp_path))]
+        assert {Path(file) for file in files} == set(tmp_path.iterdir())
+        assert len(files) == len(results) and shown.count("Motion or scene") == 1
+
+    def test_a_single_show_needs_no_table(
+        self, results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        still = [one for one in results if one.card.show == one.card.train_show == "still"]
+        present(still, tmp_path)
+        shown = capsys.readouterr().out
+        assert shown.count("\nweights ") == len(still) == 2 and "Motion or scene" not in shown
 
 
 class TestCards:

@@ -49,10 +49,10 @@ def test_every_frame_is_in_its_place(tmp_path, captioned):
 
 def test_colours_and_positions_inside_a_frame(tmp_path):
     rng = np.random.default_rng(0)
-    clips_VCTHW = rng.integers(0, 256, size=(1, 3, 1, 8, 10), dtype=np.uint8)
+    clips_VCTHW = rng.integers(0, 256, size=(2, 3, 1, 8, 10), dtype=np.uint8)
     contact_sheet([clips_VCTHW], ["a"], tmp_path / "sheet.png")
-    pixels = frame_at(read(tmp_path / "sheet.png"), 0, 0, 0, shown=1)
-    assert np.array_equal(pixels, clips_VCTHW[0, :, 0].transpose(1, 2, 0))
+    pixels = frame_at(read(tmp_path / "sheet.png"), 0, 1, 0, shown=1)
+    assert np.array_equal(pixels, clips_VCTHW[1, :, 0].transpose(1, 2, 0))
 
 
 def test_frames_shown_are_spread_from_first_to_last(tmp_path):
@@ -86,7 +86,7 @@ def test_videos_may_differ_in_size_and_number_of_clips(tmp_path):
     contact_sheet(clips, ["a", "b"], tmp_path / "sheet.png")
     height, width, _ = read(tmp_path / "sheet.png").shape
     assert width == 2 * MARGIN + 3 * (2 * 30 + GAP) + 2 * MARGIN
-    assert height == MARGIN + (8 + 2 * LINE + MARGIN) + (20 + 2 * LINE + MARGIN)
+    assert height == MARGIN + (8 + LINE + MARGIN) + (20 + 2 * LINE + MARGIN)
 
 
 def test_titles_and_letters_are_written(tmp_path):

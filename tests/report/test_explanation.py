@@ -61,6 +61,12 @@ class TestWhatIsExplained:
         assert heat.words == f"what resembles {other.name}"
         assert not np.array_equal(heat.map_Lhw, explain(encoder, None, clip).map_Lhw)
 
+    def test_the_stage_is_one_that_can_say_where(self, encoder: Encoder, clip: str) -> None:
+        heat = explain(encoder, None, clip)
+        assert (heat.stage, heat.map_Lhw.shape[1:]) == ("res3", (4, 4))
+        last = explain(encoder, None, clip, stage="res5")
+        assert (last.stage, last.map_Lhw.shape[1:]) == ("res5", (1, 1))
+
     def test_a_class_needs_a_classifier(self, encoder: Encoder, head: ClassHead, clip: str) -> None:
         with pytest.raises(UserError, match="the model has no classifier"):
             explain(encoder, None, clip, class_name="down")
@@ -89,6 +95,8 @@ class TestFiles:
         assert np.abs(early[:, seen] - early[:, hot]).mean() < 6
         change = np.abs(late[:, seen] - late[:, hot]).mean(axis=2)
         assert change[:20, -20:].mean() > 40 > 8 > change[-20:, :20].mean()
+        bar = shown[0, TOP + 64 :]
+        assert (bar[:6, -10:] < 240).any() and (bar[:, 20:60] < 180).any()  # a curve, and words
         with Image.open(files[1]) as strip:
             assert strip.width > 8 * 32 and strip.height > 2 * 32
 
@@ -103,4 +111,4 @@ def test_the_overlay_is_between_frame_and_colour() -> None:
     heat = np.array([[0.0], [1.0]], np.float32)
     cold, hot = overlay(frame, heat)[:, 0]
     assert (cold == 100).all()
-    assert hot[0] > 100 > hot[2]  # the hottest colour is red
+    assert hot[0] > 150 and hot[1] < 100 and hot[2] < 100  # the hottest colour is a bright red

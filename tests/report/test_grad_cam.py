@@ -25,6 +25,7 @@ from cvrl.report.grad_cam import (
     grad_cam,
     heat_of_video,
     stitch,
+    telling_stage,
 )
 from cvrl.transforms import recipes
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -138,6 +139,29 @@ class TestHeat:
             grad_cam(small(), torch.rand(1, 3, 8, 32, 32), along(torch.ones(32)), "pooled")
         with pytest.raises(UserError, match="smaller than the strides"):
             grad_cam(small(), torch.rand(1, 3, 2, 32, 32), along(torch.ones(32)))
+
+
+class TestStage:
+    @pytest.mark.parametrize(
+        ("size", "stage"), [(128, "res5"), (112, "res5"), (64, "res4"), (48, "res3"), (16, "res2")]
+    )
+    def test_it_is_the_last_of_four_cells_or_the_finest(self, size: int, stage: str) -> None:
+        encoder = small().train()
+        encoder.size = size
+        if size < 32:
+            encoder.strides = (8, 16, 16)
+        assert telling_stage(encoder) == stage
+        assert encoder.training
+        cells = {name: maps.shape[-1] for name, maps in encoder.stages(
+            torch.rand(2, 3, 8, size, size)
+        ).items() if name in STAGES}  # fmt: skip
+        later = STAGES[STAGES.index(stage) + 1 :]
+        assert all(cells[name] < 4 for name in later)
+
+    def test_heat_says_which(self, make_video: Callable[..., Path], tmp_path: Path) -> None:
+        path = str(make_video(tmp_path / "a.mp4", 8))
+        heat = heat_of_video(small(), path, along(torch.ones(32)), "", stage="res4")
+        assert (heat.stage, heat.map_Lhw.shape) == ("res4", (8, 2, 2))
 
 
 class TestVideo:

@@ -56,6 +56,7 @@ def test_it_writes_a_video_and_a_strip(
     run("--checkpoint", model, clip, "--class", "right", "--output", tmp_path / "out.mp4")
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("what speaks for right (")
+    assert said[0].endswith(" %), in 4 x 4 cells of res3")
     assert said[1:] == [str(tmp_path / "out.mp4"), str(tmp_path / "out.png")]
     with open_video(clip) as before, open_video(tmp_path / "out.mp4") as after:
         assert len(before) == len(after)
