@@ -211,7 +211,7 @@ def render(result: Result) -> RenderableType:
         Something for ``rich.console.Console.print``.
     """
     table = Table(title=f"{title(result.card)} on {counted(result.card)}", title_justify="left")
-    table.add_column("")
+    table.add_column("", min_width=max(len(row.name) for row in result.rows))
     names = list(result.row("chance").scores)
     for name in names:
         table.add_column(SCORE_TITLES.get(name, name), justify="right")
