@@ -16,6 +16,8 @@ from PIL import Image
 BODIES = ("person", "hound")
 MOTIONS = ("pace", "hop", "rock", "loom")
 CLASSES = tuple(f"{body}_{motion}" for body in BODIES for motion in MOTIONS)
+ONE_WAY = tuple(f"{body}_arrive" for body in BODIES)  # not among the classes unless asked for
+RANGES = (0.24, 0.2, 0.6, 0.4)  # of side, height, tilt (radians) and log size
 FPS = 25
 
 Array = npt.NDArray[np.float32]
@@ -163,17 +165,21 @@ def pose(take: Take, motion: str, seconds: float) -> Array:
 
     All four are ``range * sin(phase)``. The phase of the one that the motion moves runs, the
     other three stay where the take froze them, so at any one time the distribution of the four
-    over takes is the same for every motion.
+    over takes is the same for every motion. ``arrive`` goes once from far to near, so that time has
+    a direction, which no other motion gives it.
 
     Args:
         take: the video's own draws.
-        motion: one of MOTIONS.
+        motion: one of MOTIONS, or arrive.
         seconds: since the start of the video.
     """
     turn = 2 * np.pi * take.speed * seconds
     phases = take.freeze_4.copy()
-    phases[MOTIONS.index(motion)] = take.phase + turn + take.wobble * np.sin(0.37 * turn)
-    return take.amplitude * _f32([0.24, 0.2, 0.6, 0.4]) * np.sin(phases)
+    if motion == "arrive":
+        phases[MOTIONS.index("loom")] = np.pi * (seconds * FPS / take.frames - 0.5)
+    else:
+        phases[MOTIONS.index(motion)] = take.phase + turn + take.wobble * np.sin(0.37 * turn)
+    return take.amplitude * _f32(RANGES) * np.sin(phases)
 
 
 def person(scene: Scene, swing: float) -> list[Capsule]:
@@ -222,7 +228,7 @@ def render(scene: Scene, take: Take, label: str, width: int, height: int) -> Ite
     Args:
         scene: of the video's group.
         take: of the video.
-        label: one of CLASSES.
+        label: one of CLASSES or ONE_WAY.
         width: pixels.
         height: pixels.
     """

@@ -251,6 +251,26 @@ def test_only_the_degree_of_freedom_of_the_class_moves() -> None:
         assert moves.tolist() == [place == other for other in range(4)]
 
 
+def test_who_arrives_comes_nearer_all_the_time_and_does_nothing_else() -> None:
+    for index in range(20):
+        take = scene.draw_take(numpy_rng(3, index), 4 / 3)
+        times = np.arange(take.frames) / scene.FPS
+        poses = np.stack([scene.pose(take, "arrive", seconds) for seconds in times])
+        assert (np.diff(poses[:, 3]) > 0).all() and np.ptp(poses[:, :3], axis=0).max() == 0
+        assert poses[0, 3] < -0.29 < 0.29 < poses[-1, 3]  # amplitudes are at least 0.75 of 0.4
+
+
+def test_arrivals_are_written_only_where_asked_for(tmp_path: Path) -> None:
+    assert not set(scene.ONE_WAY) & set(make_synthetic.parse(["--output", "x"])[0].classes)
+    given = ["--output", str(tmp_path), "--classes", "hound_arrive", "--videos-per-class", "3"]
+    plan, output, _ = make_synthetic.parse([*given, "--size", "64x48"])
+    jobs = make_synthetic.make(plan, output, workers=0)
+    assert [job.label for job in jobs] == ["hound_arrive"] * 3
+    with open_video(jobs[0].path) as video:
+        first, last = video.frames([1, len(video) - 2]).astype(float)
+    assert np.abs(last - first).mean() > 5  # what is near covers more
+
+
 def test_one_frame_of_two_motions_has_one_distribution() -> None:
     # Each degree of freedom, at one moment, over many takes: the largest distance between the
     # cumulative distributions stays below the Kolmogorov-Smirnov bound for 1 in 10,000.
