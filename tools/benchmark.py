@@ -1,24 +1,24 @@
 """Measure speed as ratios: this package beside what a user would pick instead.
 
-python tools/benchmark.py loader --against pytorchvideo torchcodec --output loader.json
+python tools/benchmark.py loader --against pytorchvideo,torchcodec --output loader.json
+python tools/benchmark.py loader --runs 5 seconds=4
 
-Candidates do the same work in turns, on the same sizes and threads, and their outputs are compared
-first. Peers that are not installed are named: pip install -e '.[bench]' brings them.
+Candidates do the same work in turns, on equal sizes and threads, and their outputs are compared
+first. A peer that is not installed is named: pip install -e '.[bench]' brings them. What follows
+the subject as key=value are its own settings, the keywords of `measure` in cvrl/bench/SUBJECT.py.
 """
 
 import importlib
-import pkgutil
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-
-import torch
-from rich.console import Console
+from pathlib import Path
 
 import cvrl.bench
-from cvrl.bench.timing import PEERS
-from cvrl.utils.errors import run_tool
+from cvrl.bench.peers import PEERS
+from cvrl.utils.errors import UserError, run_tool
+from cvrl.utils.log import set_up_logging
 
-HELPERS = {"timing", "peers"}
-SUBJECTS = sorted({m.name for m in pkgutil.iter_modules(cvrl.bench.__path__)} - HELPERS)
+FOLDER = Path(cvrl.bench.__path__[0])
+SUBJECTS = sorted(p.stem for p in FOLDER.glob("*.py") if "\ndef measure(" in p.read_text("utf-8"))
 
 
 def parse() -> Namespace:
@@ -26,22 +26,31 @@ def parse() -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("subject", choices=SUBJECTS)
-    add("--against", nargs="*", default=list(PEERS), choices=PEERS, help="default: all")
+    add("--against", default=",".join(PEERS), metavar="PEERS", help="with commas; default: all")
     add("--runs", type=int, default=15, help="of each candidate (default %(default)s)")
     add("--threads", type=int, default=1, help="of computing (default %(default)s)")
     add("--output", help="JSON with all runs, hardware and versions")
-    return parser.parse_args()
+    add("settings", nargs="*", metavar="key=value", help="of the subject")
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
     """Measure, show and write."""
+    set_up_logging()
     args = parse()
-    torch.set_num_threads(args.threads)
-    subject = importlib.import_module(f"cvrl.bench.{args.subject}")
-    report = subject.measure(runs=args.runs, against=args.against)
-    Console().print(report.render())
+    against = [name for name in args.against.split(",") if name]
+    if strange := [name for name in against if name not in PEERS]:
+        raise UserError(f"--against {strange[0]}", "no such peer", f"known: {', '.join(PEERS)}")
+    from cvrl.bench.settings import read_settings
+    from cvrl.bench.timing import torch_threads
+
+    measure = importlib.import_module(f"cvrl.bench.{args.subject}").measure
+    settings = read_settings(args.settings, measure)
+    with torch_threads(args.threads):
+        report = measure(runs=args.runs, against=against, **settings)
+    print(report.to_table())
     if args.output:
-        print(report.write(args.output))
+        print(f"\nwrote {report.write(args.output)}")
 
 
 if __name__ == "__main__":
