@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-PEERS = ("pytorchvideo", "torchcodec", "torchvision", "kornia", "lightly")
+PEERS = ("pytorchvideo", "torchcodec", "decord2", "torchvision", "kornia", "lightly")
 
 
 def version(package: str) -> str | None:
