@@ -42,6 +42,8 @@ setup(
         "tensorboard>=2.16",
     ],
     extras_require={
+        # what benchmarks compare with
+        "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
         "test": [
             "hypothesis>=6.100",
             "mypy~=2.4.0",

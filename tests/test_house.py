@@ -42,10 +42,13 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 
 # A third party has one door, so that changing it is changing one place.
 DOORS = {
-    "pytorchvideo": ("cvrl/models/backbones.py",),
-    "decord": ("cvrl/data/video.py",),
-    "av": ("cvrl/data/video.py", "cvrl/data/encode.py"),
-    "fvcore": ("tools/benchmark.py", "cvrl/engine/"),
+    "pytorchvideo": ("cvrl/models/backbones.py", "cvrl/bench/"),
+    "decord": ("cvrl/data/decord_reader.py", "cvrl/bench/"),
+    "av": ("cvrl/data/video.py", "cvrl/data/encode.py", "cvrl/bench/"),
+    "fvcore": ("cvrl/bench/", "cvrl/engine/"),
+    "torchcodec": ("cvrl/bench/",),
+    "kornia": ("cvrl/bench/",),
+    "lightly": ("cvrl/bench/",),
     "accelerate": ("cvrl/engine/",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),

@@ -20,7 +20,7 @@ from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, t
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
 from cvrl.data.shows import Show, rearrange, repaint
-from cvrl.data.video import Limits, open_video
+from cvrl.data.video import Decoder, Limits, open_video
 from cvrl.data.views import Views
 from cvrl.transforms.recipe import Params, Recipe
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -124,11 +124,13 @@ class VideoReader:
     Attributes:
         limits: what a file may cost.
         cache: keeps decoded frames; None decodes each time.
+        decoder: who decodes where there is no cache, see :func:`cvrl.data.video.open_video`.
         cameras: names of the files in an event's folder, where paths are those of events.
     """
 
     limits: Limits = Limits()
     cache: FrameCache | None = None
+    decoder: Decoder = "pyav"
     cameras: tuple[str, ...] = ()
 
     def open(self, path: str) -> FrameSource:
@@ -140,7 +142,7 @@ class VideoReader:
     def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
             return self.cache.open(path, self.limits)
-        return open_video(path, limits=self.limits)
+        return open_video(path, limits=self.limits, decoder=self.decoder)
 
 
 class TrainDataset(Dataset[Sample]):

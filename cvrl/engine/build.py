@@ -127,7 +127,7 @@ def build_reader(config: Config) -> VideoReader:
     """How the run opens its files, with a cache of decoded frames where one is asked for."""
     data = config.data
     if data.cache_dir is None:
-        return VideoReader()
+        return VideoReader(decoder=data.decoder)
     if data.cache_short_side < 1:
         raise UserError(
             "data.cache_short_side",
