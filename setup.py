@@ -42,6 +42,7 @@ setup(
         "tensorboard>=2.16",
     ],
     extras_require={
+        "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],  # what benchmarks compare with
         "test": [
             "hypothesis>=6.100",
             "mypy~=2.4.0",
