@@ -1,6 +1,6 @@
 """All clips of a list as a stream of small pieces, so that no video need fit into memory.
 
-Shape suffixes: N clips of a piece, F different frames among them, C channels, T frames a clip, H, W.
+Shape suffixes: N clips of a piece, F different frames in it, C channels, T frames a clip, H, W.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Encoding clips that overlap: what looks at one frame at a time runs once a frame, not once a clip.
+"""Encoding clips that overlap: what sees one frame at a time runs once a frame, not once a clip.
 
 Where clips of one video overlap, a frame is in several of them. As long as an encoder's kernels
 span one frame, what it makes of a frame is the same in each; only from the first temporal kernel on
@@ -100,7 +100,8 @@ def gather_clips(frames_FCHW: Tensor, place_NT: Tensor) -> Tensor:
     """Put frames together into clips (N, C, T, H, W).
 
     Example:
-        >>> gather_clips(torch.arange(3.0).view(3, 1, 1, 1), torch.tensor([[0, 1], [1, 2]])).flatten()
+        >>> frames_FCHW = torch.arange(3.0).view(3, 1, 1, 1)
+        >>> gather_clips(frames_FCHW, torch.tensor([[0, 1], [1, 2]])).flatten()
         tensor([0., 1., 1., 2.])
     """
     return frames_FCHW[place_NT].transpose(1, 2)
