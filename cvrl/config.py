@@ -112,6 +112,7 @@ def validate(config: Config) -> None:
     _check_cameras(config)
     _check_labels(config.data)
     _check_select(config)
+    _check_memory(config.train)
     train, optim = config.train, config.optim
     if train.batch_size % train.accumulate:
         whole = max(train.batch_size // train.accumulate, 1) * train.accumulate
@@ -251,6 +252,13 @@ def _leaves(schema: type = Config, prefix: str = "") -> dict[str, Any]:
         elif name != "keywords":
             leaves[f"{prefix}{name}"] = hint
     return leaves
+
+
+def _check_memory(train: TrainConfig) -> None:
+    for key in ("clips_at_once", "recompute"):
+        if train.compile and getattr(train, key):
+            reason = "does not go with train.compile, which decides itself what is kept"
+            raise UserError(f"train.{key}", reason, "set train.compile=false")
 
 
 def _check_fields(section: Any, prefix: str = "") -> None:

@@ -92,7 +92,9 @@ class TrainConfig:
     epochs: int = _in("[1, inf)", 200)
     steps: int | None = _in("[1, inf)", None)  # optimiser steps; null: as `epochs` says
     batch_size: int = _in("[1, inf)", 1024)  # videos a step, all devices and parts together
-    accumulate: int = _in("[1, inf)", 1)  # parts a step's batch is cut into
+    accumulate: int = _in("[1, inf)", 1)  # parts a step's batch is cut into, compared apart
+    clips_at_once: int | None = _in("[2, inf)", None)  # encoded so, compared together; null: all
+    recompute: bool = False  # activations in the backward pass: a third slower, less memory
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     sync_bn: bool = True  # batch statistics over all devices
     compile: bool = False

@@ -348,6 +348,8 @@ def test_a_number_out_of_range_is_refused(path: Path, override: str, bound: str)
     [
         (["train.batch_size=10", "train.accumulate=4"], "use train.batch_size=8"),
         (["train.batch_size=2", "train.accumulate=4"], "use train.batch_size=4"),
+        (["train.compile=true", "train.recompute=true"], "set train.compile=false"),
+        (["train.compile=true", "train.clips_at_once=8"], "set train.compile=false"),
         (["train.epochs=3"], "use optim.warmup_epochs=0.3"),
         (["optim.final_lr=1", "optim.lr=0.5"], "use optim.final_lr=0"),
         (["name=a/b"], "output="),

@@ -2,6 +2,7 @@
 
 python tools/extract_features.py --checkpoint runs/x --input videos --output features.parquet
 python tools/extract_features.py --checkpoint runs/x --input list.csv --output f.npy --every 2
+python tools/extract_features.py --checkpoint runs/x --input long.mp4 --output f.npy --overlap 0.75
 
 The file has columns video, start, end (seconds) and vector; .npy holds the vectors and has the
 other columns in a .csv beside it. Killed, the same command goes on where it stopped. Videos that
@@ -34,6 +35,8 @@ def parse() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--clips", type=int, help="clips spread over each video (default 1)")
     which.add_argument("--every", type=float, help="a clip every so many seconds instead")
+    which.add_argument("--overlap", type=float, help="clips that share this part with the next")
+    add("--clip-by-clip", action="store_true", help="encode a frame anew in every clip it is in")
     add("--stage", choices=STAGES, default="pooled", help="inner maps are averaged to a vector")
     add("--batch-clips", type=int, default=16, help="clips encoded at a time")
     add("--workers", type=int, default=default_workers(), help="processes that decode")
@@ -46,12 +49,13 @@ def main() -> None:
     """Load, read the list, extract, report."""
     set_up_logging()
     args = parse()
-    clips = 1 if args.clips is None and args.every is None else args.clips
-    choice = ClipChoice(clips=clips, every=args.every)
+    dense = args.every is not None or args.overlap is not None
+    clips = 1 if args.clips is None and not dense else args.clips
+    choice = ClipChoice(clips=clips, every=args.every, overlap=args.overlap)
     manifest = read_manifest(args.input, root=args.root)
     encoder = load_encoder(args.checkpoint).to(args.device)
     report = extract_to_file(
-        Extraction(encoder, choice, args.stage),
+        Extraction(encoder, choice, args.stage, share_frames=not args.clip_by_clip),
         manifest,
         args.output,
         batch_clips=args.batch_clips,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from cvrl.config import Config
+from cvrl.config import Config, TrainConfig
 from cvrl.data.cache import FrameCache
 from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
@@ -162,6 +162,14 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
             "give one folder a class or a list with labels, or pick another method",
         )
     return task
+
+
+def save_memory(train: TrainConfig, task: Task) -> None:
+    """Let the encoders of a task keep fewer activations, as the config asks."""
+    for module in task.modules():
+        if isinstance(module, Encoder):  # a method may have a second one, as MoCo does
+            module.clips_at_once = train.clips_at_once
+            module.recompute_blocks = train.recompute
 
 
 def build_schedule(config: Config, videos: int) -> Schedule:

@@ -87,6 +87,7 @@ class Trainer:
         self.task = build.build_task(config, self.data, self.schedule, self.views)
         if config.train.sync_bn and dist.is_distributed():
             convert_sync_batchnorm(self.task)
+        build.save_memory(config.train, self.task)
         if config.train.channels_last:
             for module in self.task.modules():
                 if isinstance(module, Encoder):  # a method may have a second one, as MoCo does

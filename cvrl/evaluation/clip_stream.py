@@ -1,6 +1,6 @@
 """All clips of a list as a stream of small pieces, so that no video need fit into memory.
 
-Shape suffixes: N clips of a piece, C channels, T frames, H, W.
+Shape suffixes: N clips of a piece, F different frames in it, C channels, T frames a clip, H, W.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from cvrl.data.cache import FrameSource
 from cvrl.data.clips import ClipSpec, Ints, clip_indices, spread_starts, timeline
 from cvrl.data.dataset import VideoReader, read_clips
 from cvrl.data.manifest import Manifest
 from cvrl.utils.errors import CorruptVideoError, UserError
 
 Part = TypeVar("Part")
-CLIPS_A_PIECE = 8
+CLIPS_A_PIECE = 8  # that share no frame; more of them where they overlap
 READER = VideoReader()
 
 
@@ -29,6 +30,8 @@ class ClipChoice:
     Attributes:
         clips: clips spread evenly over each video, the last one reaching its end.
         every: seconds from the start of one clip to the next, in place of ``clips``.
+        overlap: share of its frames that a clip has in common with the next, in [0, 1), in place of
+            ``clips``; rounded to whole frames of the clip.
 
     Raises:
         UserError: both, neither, or a number out of range.
@@ -39,18 +42,24 @@ class ClipChoice:
         [0, 3, 6]
         >>> ClipChoice(every=0.08).starts(length=10, rate=25.0, spec=spec).tolist()
         [0, 2, 4, 6]
+        >>> ClipChoice(overlap=0.75).starts(length=7, rate=25.0, spec=spec).tolist()
+        [0, 1, 2, 3]
     """
 
     clips: int | None = None
     every: float | None = None
+    overlap: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.clips is None) == (self.every is None):
-            raise UserError("--clips and --every", "exactly one is needed", "give one of the two")
+        if (self.clips, self.every, self.overlap).count(None) != 2:
+            options = "--clips, --every and --overlap"
+            raise UserError(options, "exactly one is needed", "give one of them")
         if self.clips is not None and self.clips < 1:
             raise UserError(f"--clips {self.clips}", "must be 1 or more", "1 takes the middle clip")
         if self.every is not None and not 0 < self.every < float("inf"):
             raise UserError(f"--every {self.every}", "must be above 0", "it is in seconds")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise UserError(f"--overlap {self.overlap}", "must be in [0, 1)", "0.5 is half a clip")
 
     def starts(self, length: int, rate: float, spec: ClipSpec) -> Ints:
         """First tick of each clip in a video.
@@ -65,7 +74,10 @@ class ClipChoice:
         """
         if self.clips is not None:
             return spread_starts(length, spec, self.clips)
-        step = max(1, round((self.every or 0.0) * rate))
+        if self.overlap is not None:
+            step = max(1, round((1 - self.overlap) * spec.frames)) * spec.stride
+        else:
+            step = max(1, round((self.every or 0.0) * rate))
         return np.arange(0, spec.start_count(length), step, dtype=np.int64)
 
 
@@ -75,7 +87,8 @@ class Piece:
 
     Attributes:
         row: of the video in the list.
-        clips_NCTHW: preprocessed clips; empty where the video is bad.
+        frames_FCHW: preprocessed frames, each once; empty where the video is bad.
+        place_NT: which of them each clip is made of.
         start_N: start of each clip, in seconds of the video.
         end_N: end of each clip's last frame, in seconds.
         last: whether the video ends here.
@@ -83,7 +96,8 @@ class Piece:
     """
 
     row: int
-    clips_NCTHW: Tensor
+    frames_FCHW: Tensor
+    place_NT: Tensor
     start_N: Tensor
     end_N: Tensor
     last: bool
@@ -98,7 +112,8 @@ class ClipStream(IterableDataset[Piece]):
         rows: which of them, in the order they are wanted.
         spec: the shape of a clip.
         choice: which clips.
-        transform: ``transform(clips_NCTHW_uint8)`` gives float clips of one size.
+        transform: ``transform(clips_NCTHW_uint8)`` gives float clips of one size, and does the same
+            to a frame in whichever clip it is.
         reader: how files are opened.
     """
 
@@ -129,24 +144,60 @@ class ClipStream(IterableDataset[Piece]):
                 yield from self._pieces(row)
             except CorruptVideoError as error:
                 none = torch.empty(0)
-                yield Piece(row, none, none, none, last=True, bad=error.reason)
+                yield Piece(row, none, none, none, none, last=True, bad=error.reason)
 
     def _pieces(self, row: int) -> Iterator[Piece]:
         with self.reader.open(self.manifest.path(row)) as video:
             shown_L = timeline(video.times, self.spec.fps)
             length = len(shown_L)
             starts = self.choice.starts(length, self.spec.fps or video.fps, self.spec)
-            for first in range(0, len(starts), CLIPS_A_PIECE):
-                start_N = starts[first : first + CLIPS_A_PIECE]
+            window = _Window(video, self.transform)
+            for first, last in _cuts(starts, self.spec, shown_L):
+                start_N = starts[first:last]
                 ticks_NT = np.stack([clip_indices(int(s), self.spec, length) for s in start_N])
                 end_N = np.minimum(start_N + self.spec.span, length) - 1
                 yield Piece(
                     row,
-                    self.transform(read_clips(video, shown_L[ticks_NT])),
+                    *window.read(shown_L[ticks_NT]),
                     torch.from_numpy(video.times[shown_L[start_N]]),
                     torch.from_numpy(video.times[shown_L[end_N]] + 1 / video.fps),
-                    last=first + CLIPS_A_PIECE >= len(starts),
+                    last=last == len(starts),
                 )
+
+
+class _Window:
+    """Frames of a video, preprocessed; those that the next clips show again are kept for them."""
+
+    def __init__(self, video: FrameSource, transform: Callable[[Tensor], Tensor]) -> None:
+        self.video = video
+        self.transform = transform
+        self.number_F: Ints = np.empty(0, dtype=np.int64)
+        self.frames_FCHW = torch.empty(0)
+
+    def read(self, number_NT: Ints) -> tuple[Tensor, Tensor]:
+        """The different frames (F, C, H, W) of some clips, and the place (N, T) of each in them."""
+        number_F, place_NT = np.unique(number_NT, return_inverse=True)
+        is_kept_F = np.isin(number_F, self.number_F)
+        fresh_CFHW = self.transform(read_clips(self.video, number_F[None, ~is_kept_F]))[0]
+        frames_FCHW = fresh_CFHW.new_empty(len(number_F), *fresh_CFHW.transpose(0, 1).shape[1:])
+        kept = np.searchsorted(self.number_F, number_F[is_kept_F])
+        frames_FCHW[torch.from_numpy(~is_kept_F)] = fresh_CFHW.transpose(0, 1)
+        if len(kept):
+            frames_FCHW[torch.from_numpy(is_kept_F)] = self.frames_FCHW[torch.from_numpy(kept)]
+        self.number_F, self.frames_FCHW = number_F, frames_FCHW
+        return frames_FCHW, torch.from_numpy(place_NT.reshape(number_NT.shape))
+
+
+def _cuts(starts: Ints, spec: ClipSpec, shown_L: Ints) -> Iterator[tuple[int, int]]:
+    """Cut clips into pieces (first, after the last) of so many different frames at most."""
+    first, seen = 0, set[int]()
+    for n, start in enumerate(starts):
+        frames = set(shown_L[clip_indices(int(start), spec, len(shown_L))].tolist())
+        if len(seen | frames) > CLIPS_A_PIECE * spec.frames:
+            yield first, n
+            first, seen = n, set()
+        seen |= frames
+    yield first, len(starts)
 
 
 def stream_loader(stream: IterableDataset[Part], workers: int) -> DataLoader[Part]:
@@ -214,7 +265,8 @@ def whole_videos(pieces: Iterable[tuple[Timed, Tensor]]) -> Iterator[WholeVideo]
 
     Example:
         >>> none = torch.empty(0)
-        >>> half = [Piece(7, none, torch.tensor([t]), torch.tensor([t + 1]), t > 0) for t in (0, 1)]
+        >>> times = [(torch.tensor([t]), torch.tensor([t + 1])) for t in (0, 1)]
+        >>> half = [Piece(7, none, none, *time, last=time[0] > 0) for time in times]
         >>> [video] = whole_videos((piece, torch.rand(1, 4)) for piece in half)
         >>> video.row, video.start_N.tolist(), video.vectors_ND.shape
         (7, [0, 1], torch.Size([2, 4]))

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,14 @@ from cvrl.evaluation.clip_stream import (
     stream_loader,
     whole_videos,
 )
-from cvrl.evaluation.features import Stage, encode, evaluating, module_device, transform_of
+from cvrl.evaluation.features import (
+    Stage,
+    encode,
+    encode_shared,
+    evaluating,
+    module_device,
+    transform_of,
+)
 from cvrl.evaluation.store_format import (
     VideoFeatures,
     check_format,
@@ -39,6 +47,7 @@ from cvrl.evaluation.store_format import (
 )
 from cvrl.evaluation.untrained import weights_sha256
 from cvrl.models.backbones import Encoder
+from cvrl.models.dense import gather_clips, still_stages
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import SECONDS_BETWEEN_LINES, bar, console
@@ -72,11 +81,14 @@ class Extraction:
             ``projector``.
         choice: which clips of a video.
         stage: of the encoder; projected takes its projection head.
+        share_frames: run what looks at one frame at a time once a frame where clips overlap; the
+            same features up to rounding, see :mod:`cvrl.models.dense`.
     """
 
     encoder: Encoder
     choice: ClipChoice
     stage: Stage = "pooled"
+    share_frames: bool = True
 
     def settings(self, manifest: Manifest) -> dict[str, Any]:
         """Say in plain values what the extraction of a list depends on."""
@@ -86,6 +98,7 @@ class Extraction:
             "stage": self.stage,
             "clips": self.choice.clips,
             "every": self.choice.every,
+            "overlap": self.choice.overlap,
             "clip": dataclasses.asdict(self.encoder.clip),
             "size": self.encoder.size,
             "videos": len(manifest),
@@ -240,20 +253,35 @@ def _encoded(
     for piece in pieces:
         batch.append(piece)
         if sum(len(p.start_N) for p in batch) >= batch_clips:
-            yield from _encode_batch(batch, extraction)
+            yield from _encode_batch(batch, extraction, batch_clips)
             batch = []
-    yield from _encode_batch(batch, extraction)
+    yield from _encode_batch(batch, extraction, batch_clips)
 
 
-def _encode_batch(batch: list[Piece], extraction: Extraction) -> Iterator[tuple[Piece, Tensor]]:
-    encoder, stage = extraction.encoder, extraction.stage
+def _encode_batch(
+    batch: list[Piece], extraction: Extraction, batch_clips: int
+) -> Iterator[tuple[Piece, Tensor]]:
     vectors_MD = torch.zeros(0, 1)
-    good = [piece.clips_NCTHW for piece in batch if piece.bad is None]
+    good = [piece for piece in batch if piece.bad is None]
     if good:
-        clips_MCTHW = torch.cat(good).to(module_device(encoder))
-        vectors_MD = encode(encoder, clips_MCTHW, stage, encoder.projector).cpu()
+        device = module_device(extraction.encoder)
+        frames_FCHW = torch.cat([piece.frames_FCHW for piece in good]).to(device)
+        before = accumulate((len(piece.frames_FCHW) for piece in good), initial=0)
+        places = [piece.place_NT + first for piece, first in zip(good, before, strict=False)]
+        vectors_MD = _vectors(extraction, frames_FCHW, torch.cat(places), batch_clips).cpu()
     parts = torch.split(vectors_MD, [len(piece.start_N) for piece in batch])
     yield from zip(batch, parts, strict=True)
+
+
+def _vectors(extraction: Extraction, frames_FCHW: Tensor, place_MT: Tensor, at_once: int) -> Tensor:
+    """Encode the clips (M, T) of some frames; frames in several clips once, where that is asked."""
+    encoder, stage, head = extraction.encoder, extraction.stage, extraction.encoder.projector
+    if extraction.share_frames and len(frames_FCHW) < place_MT.numel() and still_stages(encoder):
+        return encode_shared(encoder, frames_FCHW, place_MT, stage, head, at_once)
+    parts = torch.split(place_MT, at_once)
+    return torch.cat(
+        [encode(encoder, gather_clips(frames_FCHW, part), stage, head) for part in parts]
+    )
 
 
 def _shown(videos: Iterable[WholeVideo], total: int) -> Iterator[WholeVideo]:

@@ -16,6 +16,7 @@ from cvrl.data.dataset import BadVideo, EvalDataset
 from cvrl.data.loader import eval_loader
 from cvrl.evaluation.missing import account_for
 from cvrl.models.backbones import Encoder
+from cvrl.models.dense import encode_frames
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import track
 
@@ -182,9 +183,7 @@ def encode(
         torch.Size([2, 300])
     """
     if stage == "projected":
-        if projector is None:
-            raise UserError("stage projected", "the model has no projection head", "use pooled")
-        return _vectors(projector(encoder(clips_MCTHW)))
+        return _vectors(_head(projector)(encoder(clips_MCTHW)))
     if stage == "pooled":
         return _vectors(encoder(clips_MCTHW))
     stages = encoder.stages(clips_MCTHW) if isinstance(encoder, Encoder) else {}
@@ -192,6 +191,44 @@ def encode(
         have = ", ".join([*stages, "projected"] if stages else ["pooled", "projected"])
         raise UserError(f"stage {stage}", "the encoder has no such stage", f"use one of {have}")
     return _vectors(stages[stage])
+
+
+def encode_shared(
+    encoder: Encoder,
+    frames_FCHW: Tensor,
+    place_MT: Tensor,
+    stage: Stage = "pooled",
+    projector: nn.Module | None = None,
+    at_once: int = 16,
+) -> Tensor:
+    """Encode clips that share frames, each frame once as far as the encoder's kernels allow.
+
+    The same as :func:`encode` of the clips, up to rounding; see :mod:`cvrl.models.dense`.
+
+    Args:
+        encoder: in evaluation mode.
+        frames_FCHW: preprocessed frames.
+        place_MT: which of them each clip is made of.
+        stage: as for :func:`encode`.
+        projector: the head.
+        at_once: clips encoded together.
+
+    Returns:
+        Float32 vectors of shape (M, D).
+
+    Raises:
+        UserError: no projection head.
+
+    Example:
+        >>> from cvrl.models.backbones import build_encoder
+        >>> frames_FCHW, place_MT = torch.zeros(5, 3, 32, 32), torch.tensor([[0, 1, 2, 3]])
+        >>> encode_shared(build_encoder("r3d_small").eval(), frames_FCHW, place_MT).shape
+        torch.Size([1, 128])
+    """
+    until = "pooled" if stage == "projected" else stage
+    parts = encode_frames(encoder, frames_FCHW, place_MT, until=until, at_once=at_once)
+    vectors_MD = torch.cat([_vectors(part) for part in parts])
+    return _vectors(_head(projector)(vectors_MD)) if stage == "projected" else vectors_MD
 
 
 def mean_over_clips(features: Features) -> Tensor:
@@ -290,6 +327,12 @@ def module_device(module: nn.Module) -> torch.device:
     """
     parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _head(projector: nn.Module | None) -> nn.Module:
+    if projector is None:
+        raise UserError("stage projected", "the model has no projection head", "use pooled")
+    return projector
 
 
 def _vectors(values: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from cvrl.utils.errors import UserError
 
 logger = logging.getLogger("cvrl")
+GALLERY_CHUNK = 65_536  # rows, longer than most galleries
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def neighbours(
     *,
     query_groups_M: Tensor | None = None,
     gallery_groups_N: Tensor | None = None,
+    mean_D: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the k gallery rows nearest to each query by cosine similarity, exactly.
 
@@ -50,10 +52,12 @@ def neighbours(
         query_MD: features of any norm, shape (M, D).
         gallery_ND: features of any norm, shape (N, D).
         k: how many, 1 to N.
-        chunk: queries compared at a time; bounds memory at chunk x N similarities.
+        chunk: queries compared at a time, with ``GALLERY_CHUNK`` rows of the gallery; bounds
+            memory at so many similarities, so that the gallery may be a memory-mapped file.
         query_groups_M: source groups; with ``gallery_groups_N``, rows of a query's own group are
             no neighbours of it.
         gallery_groups_N: numbered alike.
+        mean_D: subtracted from all features first.
 
     Returns:
         Similarities in [-1, 1], descending, and gallery rows, both of shape (M, K). Where a query
@@ -71,18 +75,45 @@ def neighbours(
     """
     if not 1 <= k <= len(gallery_ND):
         raise ValueError(f"k must be 1 to {len(gallery_ND)}, the size of the gallery, got {k}")
-    gallery_DN = F.normalize(gallery_ND.float(), dim=1).T
-    parts = []
-    for row_Q in torch.split(torch.arange(len(query_MD)), chunk):
-        similarity_QN = F.normalize(query_MD[row_Q].float(), dim=1) @ gallery_DN
-        if query_groups_M is not None and gallery_groups_N is not None:
-            own_QN = query_groups_M[row_Q, None] == gallery_groups_N
-            if bool(own_QN.all(dim=1).any()):
-                reason = "a query has no neighbour outside its own group"
-                raise UserError("--leave-same-group-out", reason, "give a larger training part")
-            similarity_QN[own_QN] = -torch.inf
-        parts.append(similarity_QN.topk(k))
-    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+    best = [_Best(_unit(part, mean_D), k) for part in torch.split(query_MD, chunk)]
+    for first in range(0, len(gallery_ND), GALLERY_CHUNK):
+        rows = slice(first, first + GALLERY_CHUNK)
+        gallery_DG = _unit(gallery_ND[rows], mean_D).T
+        for number, one in enumerate(best):
+            similarity_QG = one.query_QD @ gallery_DG
+            if query_groups_M is not None and gallery_groups_N is not None:
+                groups_Q = query_groups_M[number * chunk : (number + 1) * chunk]
+                similarity_QG[groups_Q[:, None] == gallery_groups_N[rows]] = -torch.inf
+            one.add(similarity_QG, first)
+    similarity_MK = torch.cat([one.similarity_QK for one in best])
+    if bool(similarity_MK[:, 0].isneginf().any()):
+        reason = "a query has no neighbour outside its own group"
+        raise UserError("--leave-same-group-out", reason, "give a larger training part")
+    return similarity_MK, torch.cat([one.row_QK for one in best])
+
+
+class _Best:
+    """The nearest rows to some queries among those of the gallery that were shown."""
+
+    def __init__(self, query_QD: Tensor, k: int) -> None:
+        self.query_QD = query_QD
+        self.k = k
+        self.similarity_QK = query_QD.new_empty(len(query_QD), 0)
+        self.row_QK = torch.empty(len(query_QD), 0, dtype=torch.long, device=query_QD.device)
+
+    def add(self, similarity_QG: Tensor, first: int) -> None:
+        """Take the similarities to rows ``first`` to ``first + G`` of the gallery."""
+        near = similarity_QG.topk(min(self.k, similarity_QG.shape[1]))
+        similarity = torch.cat([self.similarity_QK, near.values], dim=1)
+        row = torch.cat([self.row_QK, near.indices + first], dim=1)
+        nearest = similarity.topk(min(self.k, similarity.shape[1]))
+        self.similarity_QK, self.row_QK = nearest.values, row.gather(1, nearest.indices)
+
+
+def _unit(rows_RD: Tensor, mean_D: Tensor | None) -> Tensor:
+    """Rows at length 1, after their mean is taken away where there is one."""
+    centred_RD = rows_RD if mean_D is None else rows_RD - mean_D
+    return F.normalize(centred_RD.float(), dim=1)
 
 
 def vote(
@@ -186,9 +217,6 @@ def knn_accuracy(
     """
     check_labels("training part", gallery_labels_N)
     check_labels("test part", query_labels_M)
-    if centre:
-        mean_D = gallery_ND.mean(dim=0)
-        gallery_ND, query_MD = gallery_ND - mean_D, query_MD - mean_D
     n_classes = n_classes or int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
     similarity_MK, row_MK = neighbours(
         query_MD,
@@ -196,6 +224,7 @@ def knn_accuracy(
         clip_k(k, len(gallery_ND)),
         query_groups_M=query_groups_M,
         gallery_groups_N=gallery_groups_N,
+        mean_D=gallery_ND.mean(dim=0) if centre else None,
     )
     votes_MC = vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
     return score(votes_MC, query_labels_M)

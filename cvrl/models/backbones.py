@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cvrl.models.recompute import Maps, blocks_of, in_parts, recomputed
 from cvrl.utils.errors import UserError
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -34,6 +35,10 @@ class Encoder(nn.Module):
             ``size`` it is filled in where a trained encoder is loaded, and not used here.
         clip: how its clips were sampled, or None.
         size: height and width of its clips in pixels, or None.
+        recompute_blocks: while training, keep the activations of one block at a time and compute
+            those of the others again for their gradient.
+        clips_at_once: while training, the same for so many clips at a time; None for all at once.
+            Batch statistics are those of the clips that go together.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Encoder(nn.Module):
         self.preprocess: Callable[[Tensor], Tensor] | None = None
         self.clip: Any = None
         self.size: int | None = None
+        self.recompute_blocks = False
+        self.clips_at_once: int | None = None
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """The feature of each clip, (B, D), not normalised.
@@ -63,7 +70,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: see :meth:`stages`.
         """
-        return self.stages(clips_BCTHW)["pooled"]
+        self._check(clips_BCTHW)
+        return self._some_at_once(lambda x: self._maps(x)["pooled"], clips_BCTHW)
 
     def stages(self, clips_BCTHW: Tensor) -> dict[str, Tensor]:
         """What every stage makes of the clips.
@@ -86,12 +94,29 @@ class Encoder(nn.Module):
             ((2, 16, 8, 16, 16), (2, 128))
         """
         self._check(clips_BCTHW)
+        return self._some_at_once(self._maps, clips_BCTHW)
+
+    def _maps(self, clips_BCTHW: Tensor) -> dict[str, Tensor]:
         maps: dict[str, Tensor] = {}
-        x = self.stem(clips_BCTHW)
+        x = self._run(self.stem, clips_BCTHW)
         for name in STAGES:
-            x = maps[name] = getattr(self, name)(x)
+            x = maps[name] = self._run(getattr(self, name), x)
         maps["pooled"] = x.mean(dim=(2, 3, 4))
         return maps
+
+    def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
+        if not (self.recompute_blocks and self.training):
+            y: Tensor = stage(x)
+            return y
+        for block in [stage] if stage is self.stem else blocks_of(stage):
+            x = recomputed(block, x, block)
+        return x
+
+    def _some_at_once(self, function: Callable[[Tensor], Maps], clips_BCTHW: Tensor) -> Maps:
+        """Apply a function to the clips, where it is asked for to some of them at a time."""
+        if self.clips_at_once is None or not self.training:
+            return function(clips_BCTHW)
+        return in_parts(function, clips_BCTHW, self, at_once=self.clips_at_once)
 
     def _check(self, clips: Tensor) -> None:
         shape, name = tuple(clips.shape), self.spec["name"]

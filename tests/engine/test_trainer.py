@@ -210,6 +210,19 @@ def test_accumulation_keeps_the_videos_of_a_step(config_file, video_folder, tmp_
     assert [record["step"] for record in records] == list(range(1, 13))
 
 
+def test_recomputed_activations_change_no_weight(config_file, video_folder, tmp_path):
+    steps = "train.steps=2"
+    plain = run(config_file, video_folder, tmp_path / "plain", steps)
+    thrifty = run(config_file, video_folder, tmp_path / "thrifty", steps, "train.recompute=true")
+    assert_same_weights(plain, thrifty)
+
+
+def test_few_clips_at_once_are_compared_with_the_whole_batch(config_file, video_folder, tmp_path):
+    folder = run(config_file, video_folder, tmp_path, "train.steps=2", "train.clips_at_once=3")
+    (_, last) = read_metrics(folder / "metrics.jsonl")
+    assert last["loss"] > 0 and last["embedding_std"] > 0
+
+
 @pytest.mark.parametrize("name", ["lars", "adamw"])
 def test_other_optimisers_resume_exactly(config_file, video_folder, tmp_path, name):
     more = [f"optim.name={name}", "train.steps=4"]

@@ -2,7 +2,7 @@
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvrl.data.clips import ClipSpec
+from cvrl.data.clips import ClipSpec, clip_indices
 from cvrl.data.dataset import EvalDataset
+from cvrl.data.frames import Video
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation.clip_stream import (
     CLIPS_A_PIECE,
@@ -22,7 +23,9 @@ from cvrl.evaluation.clip_stream import (
     stream_loader,
     whole_videos,
 )
+from cvrl.models.dense import gather_clips
 from cvrl.utils.errors import UserError
+from tests.evaluation.conftest import write_video
 
 SPEC = ClipSpec(frames=4, stride=1)
 
@@ -72,9 +75,28 @@ class TestChoice:
         with pytest.raises(UserError, match=said):
             ClipChoice(clips, every)
 
+    @pytest.mark.parametrize("overlap", [-0.1, 1.0, float("nan")])
+    def test_an_overlap_is_a_share(self, overlap: float) -> None:
+        with pytest.raises(UserError, match=r"--overlap .*: must be in \[0, 1\)"):
+            ClipChoice(overlap=overlap)
+
+    @given(overlap=st.floats(0, 0.999), frames=st.integers(1, 20), stride=st.integers(1, 8))
+    def test_overlapping_clips_share_whole_frames(
+        self, overlap: float, frames: int, stride: int
+    ) -> None:
+        spec = ClipSpec(frames, stride)
+        starts = ClipChoice(overlap=overlap).starts(1000, 25.0, spec)
+        (step,) = set(np.diff(starts))
+        first, second = (set(clip_indices(int(start), spec, 1000)) for start in starts[:2])
+        assert step % stride == 0
+        apart = frames - len(first & second)
+        assert apart == max(1, round((1 - overlap) * frames))
+
 
 class TestStream:
-    @pytest.mark.parametrize("choice", [ClipChoice(clips=3), ClipChoice(every=0.04)])
+    @pytest.mark.parametrize(
+        "choice", [ClipChoice(clips=3), ClipChoice(every=0.04), ClipChoice(clips=40)]
+    )
     def test_the_clips_are_those_of_the_evaluation_dataset(
         self, videos: Manifest, choice: ClipChoice
     ) -> None:
@@ -83,17 +105,37 @@ class TestStream:
         for row in range(len(videos)):
             item = dataset[row]
             got = pieces[row]
-            assert torch.equal(torch.cat([p.clips_NCTHW for p in got]), item.clips_NCTHW)
+            clips = [gather_clips(p.frames_FCHW, p.place_NT) for p in got]
+            assert torch.equal(torch.cat(clips), item.clips_NCTHW)
             assert torch.equal(torch.cat([p.start_N for p in got]), item.start_N)
             assert torch.equal(torch.cat([p.end_N for p in got]), item.end_N)
             assert [p.last for p in got] == [False] * (len(got) - 1) + [True]
 
-    def test_a_long_video_comes_in_small_pieces(self, videos: Manifest) -> None:
-        row = max(range(len(videos)), key=lambda r: len(list(Path(videos.path(r)).iterdir())))
-        stream = ClipStream(videos, [row], SPEC, ClipChoice(every=0.04), identity)
-        pieces = list(stream)
-        assert len(pieces) > 1
-        assert all(len(piece.start_N) <= CLIPS_A_PIECE for piece in pieces)
+    @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+    def test_a_long_video_comes_in_small_pieces(self, tmp_path: Path, overlap: float) -> None:
+        write_video(tmp_path / "long", (9, 9, 9), 80, seed=0)
+        manifest = make_manifest({"path": ["long"]}, root=tmp_path)
+        pieces = list(ClipStream(manifest, [0], SPEC, ClipChoice(overlap=overlap), identity))
+        assert len(pieces) == 3
+        assert sum(len(piece.start_N) for piece in pieces) == 1 + 76 // (4 - 4 * overlap)
+        for piece in pieces:
+            assert len(piece.frames_FCHW) == len(piece.place_NT.unique()) <= CLIPS_A_PIECE * 4
+
+    def test_no_frame_is_decoded_twice(
+        self, videos: Manifest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[int] = []
+        real = Video.frames
+
+        def noted(self: Video, indices: Sequence[int]) -> object:
+            read.extend(indices)
+            return real(self, indices)
+
+        monkeypatch.setattr(Video, "frames", noted)
+        monkeypatch.setattr("cvrl.evaluation.clip_stream.CLIPS_A_PIECE", 1)
+        pieces = list(ClipStream(videos, [5], SPEC, ClipChoice(every=0.04), identity))
+        assert len(pieces) == 11
+        assert read == list(range(14))
 
     @pytest.mark.parametrize("workers", [0, 1, 2])
     def test_workers_share_the_rows(self, videos: Manifest, workers: int) -> None:
@@ -128,11 +170,11 @@ def test_pieces_are_let_go_while_their_video_goes_on() -> None:
 
     def pieces() -> Iterator[tuple[Piece, torch.Tensor]]:
         for n in range(5):
-            clips = torch.zeros(1, 3, 4, 8, 8)
-            alive.append(weakref.ref(clips))
+            frames, places = torch.zeros(4, 3, 8, 8), torch.arange(4)[None]
+            alive.append(weakref.ref(frames))
             assert sum(one() is not None for one in alive) <= 2  # this one and the one before
             yield (
-                Piece(0, clips, torch.tensor([n]), torch.tensor([n + 1]), n == 4),
+                Piece(0, frames, places, torch.tensor([n]), torch.tensor([n + 1]), n == 4),
                 torch.ones(1, 2),
             )
 

@@ -14,9 +14,9 @@ from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation import feature_store
 from cvrl.evaluation.clip_stream import ClipChoice, ClipStream, Piece
 from cvrl.evaluation.feature_store import Extraction, StoreReport, extract_to_file
-from cvrl.evaluation.features import extract_features
+from cvrl.evaluation.features import Stage, extract_features
 from cvrl.evaluation.store_format import read_features
-from cvrl.models.backbones import Encoder
+from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 
 DatasetOf = Callable[..., EvalDataset]
@@ -87,6 +87,29 @@ class TestWhole:
         stored = read_features(tmp_path / "f.parquet")  # 14 frames: starts 0, 2, 4 and 6
         np.testing.assert_allclose(stored.start_N, [0, 0.08, 0.16, 0.24], atol=1e-9)
         np.testing.assert_allclose(stored.end_N - stored.start_N, 8 / 25, atol=1e-9)
+
+    @pytest.mark.parametrize("stage", ["res2", "res5", "pooled", "projected"])
+    @pytest.mark.parametrize("stem_kernel", [(1, 7, 7), (3, 7, 7)])
+    def test_frames_shared_by_clips_change_no_feature(
+        self,
+        encoder: Encoder,
+        videos: Manifest,
+        tmp_path: Path,
+        stage: Stage,
+        stem_kernel: tuple[int, int, int],
+    ) -> None:
+        other = build_encoder("r3d_small", width=4, stem_kernel=stem_kernel).eval()
+        other.projector, other.clip, other.size = encoder.projector, encoder.clip, encoder.size
+        other.preprocess = encoder.preprocess
+        stored = []
+        for share in (True, False):
+            file = tmp_path / f"{share}.npy"
+            chosen = Extraction(other, ClipChoice(overlap=0.8), stage, share_frames=share)
+            extract_to_file(chosen, videos.take([3, 4, 5]), file, batch_clips=2)
+            stored.append(read_features(file))
+        np.testing.assert_allclose(stored[0].vectors_ND, stored[1].vectors_ND, atol=1e-5)
+        np.testing.assert_array_equal(stored[0].start_N, stored[1].start_N)
+        assert len(stored[0].start_N) > 6
 
     @pytest.mark.parametrize("stage", ["res2", "res5", "projected"])
     def test_stages(self, encoder: Encoder, videos: Manifest, tmp_path: Path, stage: str) -> None:
@@ -280,7 +303,7 @@ class TestBadVideos:
                     raise CorruptVideoError(self.manifest.path(row), "breaks off")
                 yield piece
 
-        monkeypatch.setattr("cvrl.evaluation.clip_stream.CLIPS_A_PIECE", 2)
+        monkeypatch.setattr("cvrl.evaluation.clip_stream.CLIPS_A_PIECE", 1)
         monkeypatch.setattr(ClipStream, "_pieces", faulty)
         dense = Extraction(encoder, ClipChoice(every=0.04))
         report = extract_to_file(dense, videos, tmp_path / "f.npy", batch_clips=1)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cvrl.evaluation import knn
 from cvrl.evaluation.knn import check_labels, clip_k, knn_accuracy, neighbours, score, vote
 from cvrl.utils.errors import UserError
 
@@ -68,6 +69,22 @@ class TestNeighbours:
         query, gallery = features(23, 1), features(40, 2)
         whole = neighbours(query, gallery, 7)
         parts = neighbours(query, gallery, 7, chunk=4)
+        assert torch.equal(whole[1], parts[1])
+        torch.testing.assert_close(whole[0], parts[0])
+
+    @pytest.mark.parametrize("gallery_chunk", [1, 3, 7, 39, 40])
+    @pytest.mark.parametrize("grouped", [False, True])
+    def test_chunks_of_the_gallery_do_not_matter(
+        self, monkeypatch: pytest.MonkeyPatch, gallery_chunk: int, grouped: bool
+    ) -> None:
+        query, gallery = features(23, 1), features(40, 2)
+        keywords = {"mean_D": gallery.mean(dim=0)}
+        if grouped:
+            groups = {"query_groups_M": torch.arange(23), "gallery_groups_N": torch.arange(40) // 2}
+            keywords |= groups
+        whole = neighbours(query, gallery, 7, **keywords)
+        monkeypatch.setattr(knn, "GALLERY_CHUNK", gallery_chunk)
+        parts = neighbours(query, gallery, 7, chunk=5, **keywords)
         assert torch.equal(whole[1], parts[1])
         torch.testing.assert_close(whole[0], parts[0])
 
