@@ -41,6 +41,8 @@ def main() -> None:
     against = [name for name in args.against.split(",") if name]
     if strange := [name for name in against if name not in PEERS]:
         raise UserError(f"--against {strange[0]}", "no such peer", f"known: {', '.join(PEERS)}")
+    if args.runs < 1:
+        raise UserError(f"runs = {args.runs}", "nothing would be measured", "give 1 or more")
     from cvrl.bench.settings import read_settings
     from cvrl.bench.timing import torch_threads
 
