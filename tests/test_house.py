@@ -31,6 +31,7 @@ STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 # A room may import from the rows below its own, and from itself.
 LAYERS = (
     {"tools"},
+    {"bench"},
     {"engine", "report", "export"},
     {"methods", "evaluation", "pretrained"},
     {"task", "config"},
@@ -42,15 +43,18 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 
 # A third party has one door, so that changing it is changing one place.
 DOORS = {
-    "pytorchvideo": ("cvrl/models/backbones.py",),
-    "decord": ("cvrl/data/video.py",),
-    "av": ("cvrl/data/video.py", "cvrl/data/store.py"),
-    "fvcore": ("tools/benchmark.py", "cvrl/engine/"),
+    "pytorchvideo": ("cvrl/models/backbones.py", "cvrl/bench/"),
+    "decord": ("cvrl/bench/",),
+    "av": ("cvrl/data/video.py", "cvrl/data/store.py", "cvrl/bench/"),
+    "fvcore": ("cvrl/bench/", "cvrl/engine/"),
+    "torchcodec": ("cvrl/bench/",),
+    "kornia": ("cvrl/bench/",),
+    "lightly": ("cvrl/bench/",),
     "accelerate": ("cvrl/engine/",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
 }
-HEAVY = ("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
+HEAVY = ("torch", "torchvision", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
 
 DISTRIBUTIONS = {"decord": "decord2", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
