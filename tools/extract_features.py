@@ -18,6 +18,7 @@ from cvrl.data.manifest import read_manifest
 from cvrl.evaluation.clip_stream import ClipChoice
 from cvrl.evaluation.feature_store import Extraction, extract_to_file
 from cvrl.evaluation.features import STAGES
+from cvrl.evaluation.inference import PRECISIONS
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import logger, set_up_logging
@@ -36,6 +37,7 @@ def parse() -> argparse.Namespace:
     which.add_argument("--clips", type=int, help="clips spread over each video (default 1)")
     which.add_argument("--every", type=float, help="a clip every so many seconds instead")
     which.add_argument("--overlap", type=float, help="clips that share this part with the next")
+    add("--precision", choices=PRECISIONS, default="fp32", help="plain: as trained, nothing fused")
     add("--clip-by-clip", action="store_true", help="encode a frame anew in every clip it is in")
     add("--stage", choices=STAGES, default="pooled", help="inner maps are averaged to a vector")
     add("--batch-clips", type=int, default=16, help="clips encoded at a time")
@@ -55,7 +57,7 @@ def main() -> None:
     manifest = read_manifest(args.input, root=args.root)
     encoder = load_encoder(args.checkpoint).to(args.device)
     report = extract_to_file(
-        Extraction(encoder, choice, args.stage, share_frames=not args.clip_by_clip),
+        Extraction(encoder, choice, args.stage, args.precision, not args.clip_by_clip),
         manifest,
         args.output,
         batch_clips=args.batch_clips,

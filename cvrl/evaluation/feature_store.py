@@ -38,6 +38,7 @@ from cvrl.evaluation.features import (
     module_device,
     transform_of,
 )
+from cvrl.evaluation.inference import Precision, for_inference
 from cvrl.evaluation.store_format import (
     VideoFeatures,
     check_format,
@@ -81,6 +82,7 @@ class Extraction:
             ``projector``.
         choice: which clips of a video.
         stage: of the encoder; projected takes its projection head.
+        precision: plain, fp32 or int8, see :func:`cvrl.evaluation.inference.for_inference`.
         share_frames: run what looks at one frame at a time once a frame where clips overlap; the
             same features up to rounding, see :mod:`cvrl.models.dense`.
     """
@@ -88,6 +90,7 @@ class Extraction:
     encoder: Encoder
     choice: ClipChoice
     stage: Stage = "pooled"
+    precision: Precision = "fp32"
     share_frames: bool = True
 
     def settings(self, manifest: Manifest) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class Extraction:
         return {
             "weights": weights_sha256(self.encoder),
             "stage": self.stage,
+            "precision": self.precision,
             "clips": self.choice.clips,
             "every": self.choice.every,
             "overlap": self.choice.overlap,
@@ -232,7 +236,8 @@ def _fill(
         logger.info("going on: %d of %d videos are there", len(manifest) - len(rows), len(manifest))
     if not rows:
         return
-    encoder = extraction.encoder
+    encoder = for_inference(extraction.encoder, extraction.precision, manifest)
+    extraction = dataclasses.replace(extraction, encoder=encoder)
     transform = transform_of(encoder)
     stream = ClipStream(manifest, rows, encoder.clip, extraction.choice, transform)
     with evaluating(encoder), torch.inference_mode(), torch.random.fork_rng(devices=[]):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cvrl.models.backbones import STAGES, Encoder
+from cvrl.models.frozen import FrozenConv
 
-_POINTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Dropout, nn.Identity, _BatchNorm)
+_POINTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Dropout, nn.Identity, _BatchNorm, nn.Sequential)
 _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
 
@@ -114,10 +115,12 @@ def _run(encoder: Encoder, names: list[str] | tuple[str, ...], x: Tensor) -> Ten
 
 
 def _leaf_is_still(leaf: nn.Module) -> bool:
+    if isinstance(leaf, FrozenConv):
+        return [leaf.weight.shape[2], leaf.stride[0], leaf.padding[0]] == [1, 1, 0]
     if isinstance(leaf, _WINDOWED):
         sizes = (leaf.kernel_size, leaf.stride, leaf.padding)
         return [_first(size) for size in sizes] in ([1, 1, 0], [1, 1, "same"], [1, 1, "valid"])
-    return isinstance(leaf, _POINTWISE)
+    return isinstance(leaf, _POINTWISE)  # a sequence without children does nothing
 
 
 def _first(size: object) -> object:

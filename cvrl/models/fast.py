@@ -1,23 +1,27 @@
-"""The same convolutions and norms in the forms that a CPU computes fastest.
+"""The same training step in the forms that a CPU computes fastest.
 
-A 3D convolution whose kernel spans one frame is a 2D convolution over B·T pictures, or a matrix
-product where it also spans one pixel; one that spans one pixel is a 2D convolution over a picture
-with a row a frame. In channels-last memory (B, T, H, W, C) all of these are views: nothing is
-copied. Which form is taken follows from device, type and kernel alone, never from a timing, so a
-run that is resumed computes what it would have computed.
+In channels-last memory (B, T, H, W, C) a 3D convolution whose kernel spans one place is a matrix
+product, and one that spans one pixel of several frames is a 2D convolution over a picture with a
+row a frame; both are views, nothing is copied. Where a map has few places, gathering what each
+place sees and multiplying once is faster too. Which form is taken follows from device, type and
+shapes alone, never from a timing, so a run that is resumed computes what it would have computed.
 
 Shapes: B clips, C channels, T frames, H rows, W columns.
 """
 
-import copy
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.models.backbones import Encoder
+from cvrl.models.frozen import ONEDNN
 
-ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+FEW_PLACES = 512
+"""Of a map, all clips together: below, oneDNN's way back falls far behind a matrix product."""
 
 
 class FastConv3d(nn.Conv3d):
@@ -30,20 +34,12 @@ class FastConv3d(nn.Conv3d):
     @classmethod
     def of(cls, conv: nn.Conv3d) -> "FastConv3d":
         """The fast form of a convolution; it shares weight and bias with it."""
-        assert not isinstance(conv.padding, str)
         kernel, stride, padding = (
             (int(t), int(h), int(w))  # pytorchvideo's strides are numpy's, which do not compile
-            for t, h, w in (conv.kernel_size, conv.stride, conv.padding)
+            for t, h, w in (conv.kernel_size, conv.stride, _margins(conv))
         )
-        fast = cls(
-            conv.in_channels,
-            conv.out_channels,
-            kernel,
-            stride,
-            padding,
-            bias=False,
-            device="meta",
-        )
+        meta: Any = {"bias": False, "device": "meta"}
+        fast = cls(conv.in_channels, conv.out_channels, kernel, stride, padding, **meta)
         fast.weight = conv.weight
         fast.bias = conv.bias
         return fast.train(conv.training)
@@ -52,43 +48,89 @@ class FastConv3d(nn.Conv3d):
         """Convolve (B, C, T, H, W)."""
         if input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        if (self.kernel_size[0], self.stride[0], self._padding[0]) == (1, 1, 0):
-            return self._frame_by_frame(input)
-        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and self._padding[1:] == (0, 0):
+        steps = zip(input.shape[2:], self.kernel_size, self.stride, _margins(self), strict=True)
+        size = [(n + 2 * pad - k) // step + 1 for n, k, step, pad in steps]
+        few = len(input) * size[0] * size[1] * size[2] <= FEW_PLACES
+        if self.kernel_size == (1, 1, 1) and not any(_margins(self)):
+            return self._place_by_place(input)
+        if few and min(size) > 0 and self.in_channels >= FEW_PLACES:
+            return self._gathered(input, size)
+        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and _margins(self)[1:] == (0, 0):
             return self._pixel_by_pixel(input)
         if input.dtype == torch.float32 and ONEDNN and not torch.compiler.is_compiling():
             # torch itself takes a loop several times slower for one clip on one thread
-            return torch.mkldnn_convolution(
-                input, self.weight, self.bias, self._padding, self.stride, self.dilation, 1
-            )
+            where = (_margins(self), self.stride, self.dilation)
+            return torch.mkldnn_convolution(input, self.weight, self.bias, *where, 1)
         return super().forward(input)
 
-    @property
-    def _padding(self) -> tuple[int, ...]:
-        assert not isinstance(self.padding, str)  # accelerate leaves such ones alone
-        return self.padding
-
-    def _frame_by_frame(self, x: Tensor) -> Tensor:
-        B, C, T, H, W = x.shape
-        if self.kernel_size[1:] == (1, 1) and self._padding[1:] == (0, 0):
-            x = x[..., :: self.stride[1], :: self.stride[2]]
-            y_BTHWC = F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
-            return y_BTHWC.permute(0, 4, 1, 2, 3)
-        frames = x.transpose(1, 2).reshape(B * T, C, H, W)
-        y = F.conv2d(frames, self.weight[:, :, 0], self.bias, self.stride[1:], self._padding[1:])
-        return y.reshape(B, T, *y.shape[1:]).transpose(1, 2)
+    def _place_by_place(self, x: Tensor) -> Tensor:
+        t, h, w = self.stride
+        x_BTHWC = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1)
+        return F.linear(x_BTHWC, self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
 
     def _pixel_by_pixel(self, x: Tensor) -> Tensor:
-        stride, padding = (self.stride[0], 1), (self._padding[0], 0)
-        y = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, stride, padding)
+        stride, padding = (self.stride[0], 1), (_margins(self)[0], 0)
+        y = F.conv2d(x.flatten(3), self.weight.flatten(3), self.bias, stride, padding)
         return y.reshape(*y.shape[:3], *x.shape[3:])
+
+    def _gathered(self, x: Tensor, size: list[int]) -> Tensor:
+        x_BTHWC = x.permute(0, 2, 3, 4, 1)
+        where = (self.kernel_size, self.stride, _margins(self), size)
+        seen: Tensor = _Gather.apply(x_BTHWC, *where)
+        weight = self.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        return F.linear(seen, weight, self.bias).permute(0, 4, 1, 2, 3)
+
+
+class _Gather(torch.autograd.Function):
+    """What each place of a convolution's result sees, frame, row and column, one after the other.
+
+    By autograd's own rules the way back would fill as many maps with zeros as a kernel has cells.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_BTHWC: Tensor,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        size: Sequence[int],
+    ) -> Tensor:
+        """From (B, T, H, W, C) to (B, T', H', W', cells of the kernel times C)."""
+        ctx.shape, ctx.padding = x_BTHWC.shape, padding
+        ctx.places = list(_places(kernel, stride, size))
+        t, h, w = padding
+        padded = F.pad(x_BTHWC, (0, 0, w, w, h, h, t, t))
+        return torch.cat([padded[place] for place in ctx.places], dim=4)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Every cell's gradient, added where it looked."""
+        B, T, H, W, C = ctx.shape
+        t, h, w = ctx.padding
+        padded = grad.new_zeros(B, T + 2 * t, H + 2 * h, W + 2 * w, C)
+        for place, part in zip(ctx.places, torch.split(grad, C, dim=4), strict=True):
+            padded[place] += part
+        return padded[:, t : t + T, h : h + H, w : w + W], None, None, None, None
+
+
+def _places(
+    kernel: Sequence[int], stride: Sequence[int], size: Sequence[int]
+) -> Iterator[tuple[slice, ...]]:
+    """For each cell of a kernel, where it looks on (B, T, H, W, C) with its margins."""
+    spans = [step * (count - 1) + 1 for count, step in zip(size, stride, strict=True)]
+    for cell in product(*map(range, kernel)):
+        rows = [slice(b, b + n, step) for b, n, step in zip(cell, spans, stride, strict=True)]
+        yield (slice(None), *rows)
 
 
 def accelerate(encoder: Encoder) -> Encoder:
     """Give an encoder's convolutions their fast form, and its weights channels-last memory.
 
-    Parameters stay the objects they were, so an optimiser that holds them still does; names in the
-    state dict stay too, and features and gradients agree to 1e-4 of their size.
+    Its ReLUs and sums write over their input. Parameters stay the objects they were, so an
+    optimiser that holds them still does; names in the state dict stay too, and features and
+    gradients agree to 1e-4 of their size.
 
     Args:
         encoder: changed in place.
@@ -106,62 +148,20 @@ def accelerate(encoder: Encoder) -> Encoder:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv3d) and _is_plain(child):
                 setattr(parent, name, FastConv3d.of(child))
+            elif isinstance(child, nn.ReLU):
+                child.inplace = True
+        if hasattr(parent, "branch_fusion"):  # of pytorchvideo's residual blocks
+            setattr(parent, "branch_fusion", _add_to_branch)  # noqa: B010, it is not typed there
     return encoder.to(memory_format=torch.channels_last_3d)
 
 
-def fold_batchnorm(encoder: Encoder) -> Encoder:
-    """A copy for inference whose norms are part of the convolutions before them.
-
-    In evaluation mode batch norm is a scale and a shift a channel, which the convolution's weight
-    and bias take over: ``w' = w γ / sqrt(var + eps)``, ``b' = β + (b - mean) γ / sqrt(var + eps)``
-    (Jacob et al., arXiv 1712.05877, sec. 3.2), computed in float64.
-
-    Args:
-        encoder: left as it is.
-
-    Returns:
-        A frozen encoder in evaluation mode. Its state dict has other keys, so it cannot be saved
-        as a checkpoint of the first.
-
-    Raises:
-        ValueError: a norm that follows no convolution of its width.
-
-    Example:
-        >>> from cvrl.models.backbones import build_encoder
-        >>> encoder = build_encoder("r3d_small", width=2).eval()
-        >>> clips = torch.rand(2, 3, 8, 32, 32)
-        >>> torch.allclose(fold_batchnorm(encoder)(clips), encoder(clips), atol=1e-5)
-        True
-    """
-    folded = copy.deepcopy(encoder).requires_grad_(False).eval()
-    before: nn.Module | None = None
-    for parent, name, module in _leaves(folded):
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if not isinstance(before, nn.Conv3d) or before.out_channels != module.num_features:
-                raise ValueError(f"{name} follows no convolution of {module.num_features} channels")
-            _fold(before, module)
-            setattr(parent, name.rpartition(".")[2], nn.Identity())
-        before = module
-    return folded
+def _add_to_branch(shortcut: Tensor, branch: Tensor) -> Tensor:
+    return branch.add_(shortcut)  # comes out of a batch norm, which looks back at its input alone
 
 
-def _leaves(module: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
-    """Parent, full name and module of every leaf, in the order in which blocks define them."""
-    return [
-        (module.get_submodule(name.rpartition(".")[0]), name, leaf)
-        for name, leaf in module.named_modules()
-        if not list(leaf.children())
-    ]
-
-
-@torch.no_grad()
-def _fold(conv: nn.Conv3d, norm: nn.modules.batchnorm._BatchNorm) -> None:
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale_C = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    shift_C = 0.0 if conv.bias is None else conv.bias.double()
-    bias_C = norm.bias.double() + (shift_C - norm.running_mean.double()) * scale_C
-    conv.weight.copy_(conv.weight.double() * scale_C.view(-1, 1, 1, 1, 1))
-    conv.bias = nn.Parameter(bias_C.to(conv.weight.dtype), requires_grad=False)
+def _margins(conv: nn.Conv3d) -> tuple[int, ...]:
+    assert not isinstance(conv.padding, str)  # else left alone by `accelerate`
+    return conv.padding
 
 
 def _is_plain(conv: nn.Conv3d) -> bool:

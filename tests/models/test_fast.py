@@ -1,4 +1,4 @@
-"""Fast convolutions and folded norms: the same numbers, names and parameters."""
+"""Fast convolutions: the same numbers, names and parameters."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cvrl.models.backbones import Encoder, build_encoder
-from cvrl.models.fast import FastConv3d, accelerate, fold_batchnorm
+from cvrl.models.fast import FEW_PLACES, FastConv3d, accelerate
 
 NAMES = ["r3d50", "slow_r50", "r3d18", "r2plus1d18", "r3d_small"]
 
@@ -126,26 +126,48 @@ def test_autocast_takes_the_plain_form():
         assert_near(fast(clips()).float(), encoder(clips()).float(), 0.05)
 
 
-@torch.no_grad()
-def test_folded_norms_give_the_same_features(encoder):
-    folded = fold_batchnorm(encoder)
-    assert not any(isinstance(m, nn.BatchNorm3d) for m in folded.modules())
-    assert_near(folded(clips()), encoder(clips()), 1e-5)
-    assert_near(accelerate(folded)(clips()), encoder(clips()), 1e-5)
+def test_a_map_of_few_places_is_gathered(monkeypatch):
+    torch.manual_seed(0)
+    gathered = []
+    gather = FastConv3d._gathered
+    monkeypatch.setattr(FastConv3d, "_gathered", lambda *a: gathered.append(a) or gather(*a))
+    for kernel, stride, padding in [((3, 1, 1), 1, (1, 0, 0)), ((1, 3, 3), (1, 2, 2), (0, 1, 1))]:
+        conv = nn.Conv3d(FEW_PLACES, 3, kernel, stride, padding, bias=False).double()
+        fast = FastConv3d.of(copy.deepcopy(conv))
+        ours, theirs = (torch.rand(1, FEW_PLACES, 2, 4, 5).double() for _ in range(2))
+        theirs.copy_(ours)
+        results = []
+        for net, x in ((fast, ours.requires_grad_()), (conv, theirs.requires_grad_())):
+            y = net(x)
+            y.square().sum().backward()
+            results.append((y, x.grad, net.weight.grad))
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other)
+    assert len(gathered) == 2
 
 
-def test_folding_leaves_the_encoder_as_it_is():
+def test_a_clip_too_short_for_the_kernel_is_refused():
+    conv = FastConv3d.of(nn.Conv3d(FEW_PLACES, 3, (3, 1, 1)))
+    with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
+        conv(torch.rand(1, FEW_PLACES, 2, 4, 4))
+
+
+def test_sums_and_activations_write_over_what_is_not_needed_again():
+    encoder = accelerate(build_encoder("slow_r50"))
+    assert all(m.inplace for m in encoder.modules() if isinstance(m, nn.ReLU))
+    shortcut, branch = torch.ones(2), torch.ones(2)
+    assert encoder.res2.res_blocks[0].branch_fusion(shortcut, branch) is branch
+    assert shortcut.tolist() == [1, 1]
+    assert branch.tolist() == [2, 2]
+
+
+@pytest.mark.slow
+def test_it_compiles():
+    torch.manual_seed(0)
     encoder = lived_in(build_encoder("r3d_small", width=2)).train()
-    before = copy.deepcopy(encoder.state_dict())
-    folded = fold_batchnorm(encoder)
-    assert encoder.training
-    assert not folded.training
-    assert not any(p.requires_grad for p in folded.parameters())
-    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
-
-
-def test_a_norm_without_its_convolution_is_refused():
-    encoder = build_encoder("r3d_small", width=2)
-    encoder.stem.insert(0, nn.BatchNorm3d(3))
-    with pytest.raises(ValueError, match=r"stem\.0 follows no convolution of 3 channels"):
-        fold_batchnorm(encoder)
+    fast = accelerate(copy.deepcopy(encoder))
+    fast.compile()
+    theirs = gradients(encoder, clips())
+    for name, ours in gradients(fast, clips()).items():
+        assert_near(ours, theirs[name], 1e-3)
+    assert list(fast.state_dict()) == list(encoder.state_dict())

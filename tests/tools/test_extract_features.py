@@ -200,3 +200,24 @@ def test_kill_and_go_on(run: Run, checkpoint: Path, video_folder: Path, tmp_path
 
     run(*arguments, "--output", tmp_path / "whole.parquet")
     assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["plain", "fp32", "int8"])
+def test_the_precision_is_kept_with_the_features(
+    run, checkpoint, video_folder, tmp_path, precision
+):
+    output = tmp_path / "f.npy"
+    given = ("--checkpoint", checkpoint, "--input", video_folder, "--output", output)
+    run(*given, "--precision", precision)
+    vectors_ND = read_features(output).vectors_ND
+    assert vectors_ND.shape[0] == 12 and np.isfinite(vectors_ND).all()
+    report = output.with_name("f.npy.report.json").read_text()
+    assert f'"precision": "{precision}"' in report
+
+
+def test_an_unknown_precision_is_refused(run, checkpoint, video_folder, tmp_path, capsys):
+    given = ("--checkpoint", checkpoint, "--input", video_folder, "--output", tmp_path / "f.npy")
+    with pytest.raises(SystemExit) as caught:
+        run(*given, "--precision", "int4")
+    assert caught.value.code == 2
+    assert "invalid choice: 'int4'" in capsys.readouterr().err
