@@ -23,7 +23,6 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "pytorchvideo>=0.1.5",
-        "decord2>=3.2",  # imports as `decord`; never beside the package `decord`, which it replaces
         "av>=17",
         "fvcore>=0.1.5",
         "einops>=0.8",
@@ -42,7 +41,8 @@ setup(
         "tensorboard>=2.16",
     ],
     extras_require={
-        "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],  # what benchmarks compare with
+        # what benchmarks compare with
+        "bench": ["decord2>=3.2", "kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
         "test": [
             "hypothesis>=6.100",
             "mypy~=2.4.0",

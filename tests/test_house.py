@@ -44,7 +44,7 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 # A third party has one door, so that changing it is changing one place.
 DOORS = {
     "pytorchvideo": ("cvrl/models/backbones.py", "cvrl/bench/"),
-    "decord": ("cvrl/data/video.py",),
+    "decord": ("cvrl/bench/",),
     "av": ("cvrl/data/video.py", "cvrl/data/store.py", "cvrl/bench/"),
     "fvcore": ("cvrl/bench/", "cvrl/engine/"),
     "torchcodec": ("cvrl/bench/",),
@@ -54,7 +54,7 @@ DOORS = {
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
 }
-HEAVY = ("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
+HEAVY = ("torch", "torchvision", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
 
 DISTRIBUTIONS = {"decord": "decord2", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 

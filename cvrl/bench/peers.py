@@ -2,15 +2,19 @@
 
 Of them only pytorchvideo and torchvision come with this package; ``pip install -e '.[bench]'``
 brings the others. One that is missing is named in the report, and what needs it is left out.
+torchcodec also needs FFmpeg's shared libraries, which a system's FFmpeg brings.
 """
 
 import importlib
+import logging
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-PEERS = ("pytorchvideo", "torchcodec", "torchvision", "kornia", "lightly")
+PEERS = ("pytorchvideo", "torchcodec", "decord2", "torchvision", "kornia", "lightly")
+MODULES = {"decord2": "decord"}  # where a package's module has another name
+logger = logging.getLogger("cvrl")
 
 
 def version(package: str) -> str | None:
@@ -26,14 +30,25 @@ def version(package: str) -> str | None:
 
 
 def split_by_installed(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Packages that are installed, and those that are not.
+    """Packages that can be used, and those that cannot: not installed, or not loading.
 
     Example:
         >>> split_by_installed(["torch", "no-such-package"])
         (['torch'], ['no-such-package'])
     """
-    here = [name for name in names if version(name) is not None]
+    here = [name for name in names if version(name) is not None and _loads(name)]
     return here, [name for name in names if name not in here]
+
+
+def _loads(name: str) -> bool:
+    try:
+        module = load(MODULES.get(name, name))
+        if name == "torchcodec" and module.ffmpeg_major_version is None:
+            raise RuntimeError("it finds no shared libraries of FFmpeg")
+    except (ImportError, OSError, RuntimeError) as error:
+        logger.warning("%s is installed and does not load: %s", name, str(error).split("\n")[0])
+        return False
+    return True
 
 
 def load(module: str) -> Any:

@@ -3,7 +3,6 @@
 N frames in presentation order, P packets in file order.
 """
 
-import re
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
@@ -170,29 +169,3 @@ def seconds(pts_N: NDArray[np.int64], unit: Fraction) -> NDArray[np.float64]:
         [0.0, 0.1]
     """
     return pts_N.astype(np.float64) * unit.numerator / unit.denominator
-
-
-def is_idr(packet: bytes, extradata: bytes | None) -> bool:
-    r"""Whether an H.264 packet truly starts afresh: its first slice is an IDR slice.
-
-    Containers also call key frames what is only a place to recover from: an open group of
-    pictures, or a frame that is refreshed a stripe at a time.
-
-    Args:
-        packet: of the file, in either layout: start codes, or lengths.
-        extradata: of the stream; tells the layout.
-
-    Example:
-        >>> is_idr(b"\0\0\1\x67...\0\0\1\x65...", None)
-        True
-        >>> is_idr(b"\0\0\0\2\x41.", b"\1\0\0\0\xff")
-        False
-    """
-    if not extradata or extradata[0] != 1:  # Annex B of the standard
-        kinds = [match[1][0] & 31 for match in re.finditer(rb"\x00\x00\x01(.)", packet, re.DOTALL)]
-    else:
-        kinds, at, width = [], 0, (extradata[4] & 3) + 1 if len(extradata) > 4 else 4
-        while at + width < len(packet):
-            kinds.append(packet[at + width] & 31)
-            at += width + int.from_bytes(packet[at : at + width], "big")
-    return next((kind == 5 for kind in kinds if 1 <= kind <= 5), False)

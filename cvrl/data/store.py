@@ -2,7 +2,7 @@
 
 Frames are the ones :func:`~cvrl.data.video.open_video` gives, all of them and upright, at their
 times; only their size changes. A key frame every few frames makes random access cheap. The files
-are H.264 in MP4 without B-frames, which decord2 reads exactly.
+are H.264 in MP4 without B-frames.
 """
 
 import errno

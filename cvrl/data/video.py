@@ -1,4 +1,4 @@
-"""Frames out of a video file, exactly and at random: decord2 where it can be trusted, else PyAV.
+"""Frames out of a video file, exactly and at random, with PyAV.
 
 The measure of exactness is PyAV's plain decode from the first packet to the last: frame ``i`` here
 is, bit for bit, the ``i``-th frame which that gives, converted to rgb24 and turned upright. Random
@@ -9,9 +9,10 @@ without timestamps), mostly without an error. So a file is looked through before
    packet is a frame and has the frame's time, which gives count, times and key frames.
 2. Where that does not hold, all frames are decoded once and counted.
 
-Frames then come from decord2 where it is known to agree with PyAV. Else PyAV decodes from the key
-frame before, and every packet and frame must be the one seen in step 1 or 2; if one is not, it
-decodes from the start of the file. Nothing stays open between calls, so a video survives a fork.
+Frames are then decoded from the key frame before, and every packet and frame must be the one seen
+in step 1 or 2; if one is not, they are decoded from the start of the file. On the way, frames that
+are not asked for and that no other is predicted from are not decoded, where the codec tells which
+these are. Nothing stays open between calls, so a video survives a fork.
 
 A damaged file opens if its packets can be read (step 1) or all decodes (step 2). It gives frames up
 to the damage, and from the next key frame on; a frame that does not decode raises. What a decoder
@@ -33,8 +34,8 @@ from numpy.typing import NDArray
 from cvrl.data.frames import Video
 from cvrl.data.frames_folder import FramesFolder
 from cvrl.data.limits import Clock, Limits, check_file, reason_of
-from cvrl.data.packets import Packets, Timeline, is_idr, seconds
-from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
+from cvrl.data.packets import Packets, Timeline, seconds
+from cvrl.data.trust import Traits, packets_are_frames
 from cvrl.data.upright import Turn
 from cvrl.utils.errors import CorruptVideoError
 
@@ -51,11 +52,12 @@ logger = logging.getLogger("cvrl")
 _DEFAULT_LIMITS = Limits()
 _DEFAULT_FPS = 25.0
 _HIGHEST_FPS = 1000  # above it a rate is a clock's: that of an mp3's cover picture is 90000
+_SKIPPABLE = frozenset(
+    ("h264", "mpeg4")
+)  # their B-frames may be left out without harm to the others
 _SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
 # Demuxers that open other files, wait for a network, or draw text as pictures.
 _REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
-_DECORD_FAULTS = 1e-4  # repeated frames allowed, of all; 0 would mean any number
-_DECORD_COST = 2**30  # pixels decoded in one call, which no clock can stop
 
 
 def open_video(
@@ -96,7 +98,8 @@ class _Survey:
     """What was found out about a file before any of its frames was asked for.
 
     ``timeline`` is None where timestamps do not tell frames apart, and a frame is known by its
-    place alone. ``coded_size`` is height and width as decoded, before the turn.
+    place alone. ``coded_size`` is height and width as decoded, before the turn. ``skips`` tells
+    that the decoder may leave out frames which no other is predicted from.
     """
 
     packets: Packets
@@ -105,7 +108,7 @@ class _Survey:
     fps: float
     coded_size: tuple[int, int]
     turn: Turn
-    decord_agrees: bool
+    skips: bool
 
 
 class _VideoFile:
@@ -123,16 +126,8 @@ class _VideoFile:
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Decode frames at ascending indices."""
         clock = self._limits.clock(self._path)
-        shape = (len(indices), *self.size, 3)
         timeline = self._survey.timeline
-        if timeline and self._survey.decord_agrees:
-            span = indices[-1] - timeline.start_before(indices[0])[1] + 1
-            if span * self.size[0] * self.size[1] <= _DECORD_COST:
-                decoded = _read_with_decord(self._path, indices, len(self.times))
-                clock.check()
-                if decoded is not None and decoded.shape == shape:
-                    return decoded
-        frames = np.empty(shape, np.uint8)
+        frames = np.empty((len(indices), *self.size, 3), np.uint8)
         done = 0
         if timeline:
             with _opened(self._path, self._limits, clock) as file:
@@ -148,10 +143,11 @@ class _VideoFile:
         """Decode from key frames; returns how many frames, from the first on, are certain."""
         run: Iterator[tuple[int, VideoFrame]] = iter(())
         at = -1 - _SEEK_WORTH
+        asked = frozenset(timeline.pts_N[indices].tolist()) if self._survey.skips else None
         for done, index in enumerate(indices):
             row, first = timeline.start_before(index)
             if first > at + _SEEK_WORTH:
-                run = file.decode_from(row, self._survey.packets, timeline)
+                run = file.decode_from(row, self._survey.packets, timeline, asked)
             at, frame = next((pair for pair in run if pair[0] >= index), (-1, None))
             if at != index or frame is None:
                 return done
@@ -194,7 +190,8 @@ class _File:
         self.clock = clock
         self.container = container
         self._reformatter = VideoReformatter()
-        self._at_start = self._clean_keys = True
+        self._at_start = True
+        self._skipping = False
         self.formats = frozenset(container.format.name.split(","))
         self.stream = _video_stream(path, container)
         codec = self.stream.codec_context
@@ -205,7 +202,6 @@ class _File:
     def look(self) -> "tuple[Packets, VideoFrame]":
         """Read all packets, and decode the first frame."""
         packets = Packets()
-        codec = self.stream.codec_context
         first: VideoFrame | None = None
         for packet in self._packets():  # of every stream, to see the clock often
             if packet.stream_index != self.stream.index:
@@ -216,8 +212,6 @@ class _File:
                 # An edit list discards frames: without a time, they are not taken for frames.
                 pts = None if packet.is_discard else packet.pts
                 packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
-                if packet.is_keyframe and codec.name == "h264":
-                    self._clean_keys &= is_idr(bytes(packet), codec.extradata)
                 self.limits.check_count(self.path, len(packets))
         if first is None:
             raise CorruptVideoError(self.path, "no frame decodes")
@@ -229,14 +223,8 @@ class _File:
         return Traits(
             containers=self.formats,
             codec=self.stream.codec_context.name,
-            video_streams=len(self.container.streams.video),
-            claimed_frames=_claimed_frames(self.container, self.stream),
             first_pts=first.pts,
-            pixel_format=first.format.name,
-            size=(first.height, first.width),
             interlaced=first.interlaced_frame,
-            upright=_turn(first) == Turn(),
-            clean_keys=self._clean_keys,
         )
 
     def decode(self) -> "Iterator[VideoFrame]":
@@ -245,12 +233,13 @@ class _File:
             yield from self.stream.decode(packet)
 
     def decode_from(
-        self, row: int, packets: Packets, timeline: Timeline
+        self, row: int, packets: Packets, timeline: Timeline, asked: frozenset[int] | None
     ) -> "Iterator[tuple[int, VideoFrame]]":
         """Decode from the key packet at a row, up to the first packet or frame not as expected.
 
         Frames come with their index. Those before the key packet's own lack what they are predicted
-        from, and are not to be used.
+        from, and are not to be used. Where ``asked`` holds times, frames of other times need not
+        come: those that no frame is predicted from are not decoded.
         """
         import av
 
@@ -266,6 +255,8 @@ class _File:
                     return
                 started |= known
                 row += known
+                if asked is not None:
+                    self._skip(packet.pts is not None and packet.pts not in asked)
                 for frame in self.stream.decode(packet) if started else ():
                     index = timeline.find(frame.pts)
                     if index < 0 or frame.is_corrupt:
@@ -273,6 +264,16 @@ class _File:
                     yield index, frame
         except av.FFmpegError as error:
             logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
+
+    def _skip(self, unasked: bool) -> None:
+        """Tell the decoder whether to leave the next packet out if no frame is predicted from it.
+
+        About half of the frames that x264 writes are such; all others come out the same, bit for
+        bit, and in the same order, or the caller sees that they do not.
+        """
+        if unasked != self._skipping:
+            self.stream.codec_context.skip_frame = "NONREF" if unasked else "DEFAULT"
+            self._skipping = unasked
 
     def _packets(self, *streams: "VideoStream") -> "Iterator[Packet[Any]]":
         """Packets of these streams, or of all; at the end one that flushes the decoder."""
@@ -327,8 +328,8 @@ def _survey(path: str, limits: Limits) -> _Survey:
     timeline = packets.timeline()
     if timeline and packets_are_frames(traits, packets, timeline):
         times_N = seconds(timeline.pts_N, unit)
-        agrees = decord_agrees(traits, timeline)
-        return _Survey(packets, timeline, times_N, fps, traits.size, turn, agrees)
+        skips = traits.codec in _SKIPPABLE
+        return _Survey(packets, timeline, times_N, fps, (first.height, first.width), turn, skips)
     times = _decode_times(path, limits, clock)
     if timeline and times != timeline.pts_N.tolist():
         timeline = None
@@ -336,7 +337,7 @@ def _survey(path: str, limits: Limits) -> _Survey:
         times_N = np.arange(len(times), dtype=np.float64) / fps
     else:  # packed B-frames come out in order, but with each other's times: hence the sort
         times_N = seconds(np.sort(np.array(times, np.int64)), unit)
-    return _Survey(packets, timeline, times_N, fps, traits.size, turn, decord_agrees=False)
+    return _Survey(packets, timeline, times_N, fps, (first.height, first.width), turn, skips=False)
 
 
 def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
@@ -357,22 +358,6 @@ def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
     return times
 
 
-def _read_with_decord(path: str, indices: Sequence[int], count: int) -> NDArray[np.uint8] | None:
-    """Frames from decord2; None where it fails, repeats frames, or counts another number."""
-    try:
-        import decord
-
-        decord.logging.set_level(decord.logging.QUIET)  # of its own FFmpeg, not of PyAV's
-        reader = decord.VideoReader(os.path.abspath(path), num_threads=1, fault_tol=_DECORD_FAULTS)
-        if len(reader) != count:
-            return None
-        frames: NDArray[np.uint8] = reader.get_batch(indices).asnumpy()
-        return frames
-    except Exception as error:  # it raises kinds of its own, which share no base but this
-        logger.debug("%s: decord2 gives way to PyAV: %s", path, error)
-        return None
-
-
 def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     """The first video stream; a cover picture only where there is nothing else."""
     from av.stream import Disposition
@@ -384,14 +369,6 @@ def _video_stream(path: str, container: "InputContainer") -> "VideoStream":
     if streams[0].codec_context is None:
         raise CorruptVideoError(path, "no decoder for its video stream")
     return streams[0]
-
-
-def _claimed_frames(container: "InputContainer", stream: "VideoStream") -> float:
-    """The most frames that the header can be taken to say: its count, or its length and rate."""
-    unit = stream.time_base or 0
-    length = max((container.duration or 0) / 1e6, float((stream.duration or 0) * unit))
-    rate = max(stream.average_rate or 0, stream.guessed_rate or 0)
-    return max(stream.frames, length * float(rate))
 
 
 def _turn(frame: "VideoFrame") -> Turn:

@@ -17,7 +17,7 @@ from cvrl.utils.io import atomic_path
 
 # What may differ between a run and its continuation: these do not change what is computed.
 FREE = ("name", "output", "checkpoint", "log", "eval", "data.workers", "data.cache_dir")
-PACKAGES = ("torch", "torchvision", "pytorchvideo", "decord2", "av", "accelerate", "numpy")
+PACKAGES = ("torch", "torchvision", "pytorchvideo", "av", "accelerate", "numpy")
 
 
 def find_checkpoint(config: Config, folder: Path) -> Path | None:

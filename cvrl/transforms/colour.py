@@ -16,7 +16,7 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
 
-from cvrl.transforms.op import Op, Shape, in_pieces, uniform
+from cvrl.transforms.op import Op, Shape, Step, in_pieces, run_steps, uniform
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
 
@@ -66,6 +66,7 @@ class ColorJitter(Op[Jitter]):
     model: Model = "tensorflow"
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
     rgb: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -87,19 +88,23 @@ class ColorJitter(Op[Jitter]):
         hue = uniform(generator, -self.hue, self.hue)
         return Jitter(order, brightness, contrast, saturation, hue)
 
-    def _apply(self, clip_CTHW: Tensor, params: Jitter) -> Tensor:
+    def _steps(self, params: Jitter) -> list[Step]:
         luma = self.model == "torchvision"
-        steps = (
-            (adjust_brightness, params.brightness, self.brightness),
-            (adjust_contrast_luma if luma else adjust_contrast, params.contrast, self.contrast),
-            (blend_saturation if luma else scale_saturation, params.saturation, self.saturation),
-            (adjust_hue, params.hue, self.hue),
+        contrast = Step(
+            lambda clip, mean: _about(clip, mean, params.contrast),
+            needs=(lambda clip: _mean(luma_of(clip))) if luma else _mean,
         )
-        for index in params.order:
-            adjust, value, strength = steps[index]
-            if strength > 0:
-                clip_CTHW = adjust(clip_CTHW, value)
-        return clip_CTHW
+        saturate = blend_saturation if luma else scale_saturation
+        steps = (
+            (Step(partial(adjust_brightness, factor=params.brightness)), self.brightness),
+            (contrast, self.contrast),
+            (Step(partial(saturate, factor=params.saturation)), self.saturation),
+            (Step(partial(adjust_hue, turn=params.hue)), self.hue),
+        )
+        return [steps[index][0] for index in params.order if steps[index][1] > 0]
+
+    def _apply(self, clip_CTHW: Tensor, params: Jitter) -> Tensor:
+        return run_steps(clip_CTHW, self._steps(params))
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Grayscale(Op[bool]):
     """
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
     rgb: ClassVar[bool] = True
 
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> bool:
@@ -136,6 +142,7 @@ class Solarize(Op[bool]):
     threshold: float = 0.5
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,6 +175,7 @@ class Normalize(Op[bool]):
     std: tuple[float, ...] = (0.225, 0.225, 0.225)
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
 
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> bool:
         return True
@@ -209,7 +217,7 @@ def adjust_contrast(clip_CTHW: Tensor, factor: float) -> Tensor:
         >>> adjust_contrast(torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1), 0.5).flatten()
         tensor([0.3750, 0.6250])
     """
-    return clip_CTHW.mul(factor).add_(_mean(clip_CTHW).mul_(1 - factor)).clamp_(0, 1)
+    return _about(clip_CTHW, _mean(clip_CTHW), factor)
 
 
 def adjust_contrast_luma(clip_CTHW: Tensor, factor: float) -> Tensor:
@@ -219,8 +227,7 @@ def adjust_contrast_luma(clip_CTHW: Tensor, factor: float) -> Tensor:
         >>> adjust_contrast_luma(torch.ones(3, 1, 1, 1), 0.0).flatten()
         tensor([0.9999, 0.9999, 0.9999])
     """
-    mean_1111 = _mean(luma_of(clip_CTHW))
-    return clip_CTHW.mul(factor).add_(mean_1111.mul_(1 - factor)).clamp_(0, 1)
+    return _about(clip_CTHW, _mean(luma_of(clip_CTHW)), factor)
 
 
 def scale_saturation(clip_CTHW: Tensor, factor: float) -> Tensor:
@@ -251,6 +258,10 @@ def adjust_hue(clip_CTHW: Tensor, turn: float) -> Tensor:
         tensor([0., 1., 0.])
     """
     return in_pieces(partial(_rotate_hue, turn=turn), clip_CTHW)
+
+
+def _about(clip_CTHW: Tensor, mean: Tensor, factor: float) -> Tensor:
+    return clip_CTHW.mul(factor).add_(mean.mul(1 - factor)).clamp_(0, 1)
 
 
 def _mean(clip_CTHW: Tensor) -> Tensor:

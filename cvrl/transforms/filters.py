@@ -51,6 +51,7 @@ class GaussianBlur(Op[float]):
     padding: Padding = "zeros"
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +98,7 @@ class Sobel(Op[bool]):
     """
 
     in_float: ClassVar[bool] = True
+    framewise: ClassVar[bool] = True
     rgb: ClassVar[bool] = True
 
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> bool:

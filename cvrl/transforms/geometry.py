@@ -185,6 +185,8 @@ class HorizontalFlip(Op[bool]):
         [2.0, 1.0, 0.0]
     """
 
+    framewise: ClassVar[bool] = True
+
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> bool:
         return True
 

@@ -16,9 +16,10 @@ Every transform treats equal frames equally: a still clip stays still, bit for b
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,7 +30,19 @@ from cvrl.utils.errors import UserError
 Shape: TypeAlias = tuple[int, int, int, int]  # C, T, H, W
 Drawn = TypeVar("Drawn")
 
-_CACHED_VALUES = 2**19  # floats: a few arrays of this many still sit in a core's cache
+_CACHED_VALUES = 2**18  # floats: the few arrays of a step of this many still sit in a core's cache
+
+
+class Step(NamedTuple):
+    """A part of a transform that treats each frame alone.
+
+    Attributes:
+        function: of some frames, and of what ``needs`` gave where there is one.
+        needs: what the step must know of the whole clip before, as contrast does its mean.
+    """
+
+    function: Callable[..., Tensor]
+    needs: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,7 @@ class Op(ABC, Generic[Drawn]):
     resizes: ClassVar[bool] = False  # frames of any size come out in one size
     in_float: ClassVar[bool] = False  # works on float32, whatever came in
     rgb: ClassVar[bool] = False  # needs three channels
+    framewise: ClassVar[bool] = False  # can be done in steps that treat each frame alone
 
     def __post_init__(self) -> None:
         check_range(f"{type(self).__name__}.p", self.p, "[1, 1]" if self.resizes else "[0, 1]")
@@ -84,9 +98,26 @@ class Op(ABC, Generic[Drawn]):
             ValueError: the clip has another dtype or shape.
         """
         check_clip(clip_CTHW, channels=3 if self.rgb else None)
-        if self.in_float:  # also where nothing is done, so that the dtype tells nothing of the draw
+        steps = self.steps(params)
+        if steps is not None:
+            return run_steps(clip_CTHW, steps)
+        if self.in_float:
             clip_CTHW = to_float(clip_CTHW)
         return clip_CTHW if params is None else self._apply(clip_CTHW, params)
+
+    def steps(self, params: Drawn | None) -> list[Step] | None:
+        """What :meth:`apply` does after its check, frame by frame; None where it cannot be said so.
+
+        A recipe joins the steps of several transforms, so that frames stay in cache between them.
+        """
+        if not (self.framewise or params is None):
+            return None
+        # float32 also where nothing is done, so that the dtype tells nothing of the draw
+        first = [Step(to_float)] if self.in_float else []
+        return first if params is None else [*first, *self._steps(params)]
+
+    def _steps(self, params: Drawn) -> list[Step]:
+        return [Step(partial(self._apply, params=params))]
 
     def output_shape(self, shape: Shape, params: Drawn | None) -> Shape:
         """The (C, T, H, W) that :meth:`apply` makes of a clip of ``shape``."""
@@ -171,21 +202,63 @@ def integer(generator: torch.Generator | None, low: int, high: int) -> int:
     return int(torch.randint(low, high, (), generator=_need(generator)))
 
 
+def run_steps(clip_CTHW: Tensor, steps: Sequence[Step]) -> Tensor:
+    """Take a clip through steps, some frames at a time, up to one that needs the whole clip.
+
+    Args:
+        clip_CTHW: any clip.
+        steps: in order.
+
+    Returns:
+        The same, bit for bit, as all frames through one step after the other.
+
+    Example:
+        >>> shift = Step(torch.sub, needs=torch.mean)
+        >>> run_steps(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1), [Step(torch.neg), shift])
+        tensor([[[[ 1.]],
+        <BLANKLINE>
+                 [[-1.]]]])
+    """
+    at = 0
+    while at < len(steps):
+        ahead = (k for k in range(at + 1, len(steps)) if steps[k].needs is not None)
+        end = next(ahead, len(steps))
+        known = [step.needs(clip_CTHW) if step.needs else None for step in steps[at:end]]
+        clip_CTHW = in_pieces(partial(_chain, steps[at:end], known), clip_CTHW)
+        at = end
+    return clip_CTHW
+
+
+def _chain(steps: Sequence[Step], known: Sequence[Tensor | None], piece_CTHW: Tensor) -> Tensor:
+    for step, value in zip(steps, known, strict=True):
+        piece_CTHW = step.function(*(piece_CTHW, value)[: 1 if value is None else 2])
+    return piece_CTHW
+
+
 def in_pieces(function: Callable[[Tensor], Tensor], clip_CTHW: Tensor) -> Tensor:
     """``function(clip)``, computed some frames at a time where that keeps its steps in cache.
 
     Args:
-        function: treats each frame alone and keeps the shape.
+        function: treats each frame alone.
         clip_CTHW: any clip.
 
     Example:
         >>> in_pieces(torch.neg, torch.ones(1, 2, 1, 1)).flatten().tolist()
         [-1.0, -1.0]
     """
-    frames = max(1, _CACHED_VALUES // clip_CTHW[:, 0].numel())
-    if clip_CTHW.device.type != "cpu" or frames >= clip_CTHW.shape[1]:
+    frames = clip_CTHW.shape[1]
+    pieces = min(frames, -(-clip_CTHW.numel() // _CACHED_VALUES))
+    if clip_CTHW.device.type != "cpu" or pieces <= 1:
         return function(clip_CTHW)
-    return torch.cat([function(piece) for piece in torch.split(clip_CTHW, frames, dim=1)], dim=1)
+    whole: Tensor | None = None
+    size = -(-frames // pieces)
+    for start in range(0, frames, size):
+        done = function(clip_CTHW[:, start : start + size])
+        if whole is None:  # joined in place: fresh memory for each step costs more than the step
+            whole = done.new_empty((done.shape[0], frames, *done.shape[2:]))
+        whole[:, start : start + size] = done
+    assert whole is not None  # a clip has frames
+    return whole
 
 
 def pair(name: str, values: Any, interval: str) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cvrl.transforms.colour import Normalize
 from cvrl.transforms.geometry import RandomResizedCrop
-from cvrl.transforms.op import Op, Shape, check_clip, integer, to_float
+from cvrl.transforms.op import Op, Shape, Step, check_clip, integer, run_steps, to_float
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import torch_generator
 
@@ -249,15 +249,23 @@ class Recipe:
 
     def _apply_view(self, view: int, clip_CTHW: Tensor, params: ViewParams) -> Tensor:
         check_clip(clip_CTHW)
-        for op, sets in zip(self.views[view % len(self.views)], params, strict=True):
+        ops = self.views[view % len(self.views)]
+        steps: list[Step] = []  # those of transforms seen and not yet done
+        for op, sets in zip(ops, params, strict=True):
             if len(sets) not in (1, clip_CTHW.shape[1]):
                 raise ValueError(
                     f"parameters of {len(sets)} frames for a clip of {clip_CTHW.shape[1]}"
                 )
+            more = op.steps(sets[0]) if len(sets) == 1 else None
+            if more is not None:
+                check_clip(clip_CTHW, channels=3 if op.rgb else None)
+                steps += more
+                continue
+            clip_CTHW, steps = run_steps(clip_CTHW, steps), []
             parts = clip_CTHW.chunk(len(sets), dim=1)
             done = [op.apply(part, drawn) for part, drawn in zip(parts, sets, strict=True)]
             clip_CTHW = done[0] if len(done) == 1 else torch.cat(done, dim=1)
-        return to_float(clip_CTHW) if self.as_float else clip_CTHW
+        return run_steps(clip_CTHW, [*steps, Step(to_float)] if self.as_float else steps)
 
 
 def _cut(params: ViewParams, clips: int) -> list[ViewParams]:

@@ -19,3 +19,14 @@ def test_a_module_is_loaded_in_silence():
     assert load("pytorchvideo.data.encoded_video").EncodedVideo
     with pytest.raises(ImportError):
         load("no_such_package.module")
+
+
+def test_what_is_installed_and_does_not_load_is_named(monkeypatch, caplog):
+    def load(module):
+        raise RuntimeError("libavutil.so.60: cannot open\nmany lines of it")
+
+    monkeypatch.setattr("cvrl.bench.peers.load", load)
+    assert split_by_installed(["torchvision"]) == ([], ["torchvision"])
+    assert caplog.messages == [
+        "torchvision is installed and does not load: libavutil.so.60: cannot open"
+    ]

@@ -2,13 +2,12 @@
 
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvrl.data.packets import Packets, Timeline, is_idr, seconds
+from cvrl.data.packets import Packets, Timeline, seconds
 
 times = st.integers(-(2**62), 2**62)
 streams = st.lists(
@@ -103,23 +102,3 @@ def test_seconds_are_as_exact_as_a_float(pts, rate):
 def test_a_timeline_of_one_frame():
     timeline = Timeline(np.array([7]), np.array([0]), np.array([0]))
     assert timeline.start_before(0) == (0, 0) and timeline.find(7) == 0
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".ts"], ids=["lengths", "start codes"])
-@pytest.mark.parametrize("open_gop", [0, 1])
-def test_an_open_group_does_not_start_afresh(tmp_path, make_video, suffix, open_gop):
-    options = {"x264-params": f"open-gop={open_gop}:keyint=6:bframes=2:scenecut=0"}
-    path = make_video(tmp_path / f"a{suffix}", 24, gop=6, options=options)
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        extradata = stream.codec_context.extradata
-        packets = [packet for packet in container.demux(stream) if packet.size]
-    fresh = [is_idr(bytes(packet), extradata) for packet in packets if packet.is_keyframe]
-    assert fresh[0] and len(fresh) >= 4
-    assert all(fresh[1:]) == (not open_gop)
-    assert not any(is_idr(bytes(packet), extradata) for packet in packets if not packet.is_keyframe)
-
-
-@given(st.binary(max_size=64), st.one_of(st.none(), st.binary(max_size=8)))
-def test_no_bytes_break_the_reader_of_slices(packet, extradata):
-    assert is_idr(packet, extradata) in (True, False)

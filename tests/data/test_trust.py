@@ -2,23 +2,16 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from cvrl.data.packets import Packets, Timeline
-from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
+from cvrl.data.packets import Packets
+from cvrl.data.trust import Traits, packets_are_frames
 
 MP4 = Traits(
     containers=frozenset(("mov", "mp4", "m4a")),
     codec="h264",
-    video_streams=1,
-    claimed_frames=0,
     first_pts=0,
-    pixel_format="yuv420p",
-    size=(180, 320),
     interlaced=False,
-    upright=True,
-    clean_keys=True,
 )
 AVI = replace(MP4, containers=frozenset(("avi",)), codec="mpeg4")
 
@@ -32,10 +25,6 @@ def _packets(*, reordered=False, size=100):
 
 def _kept(traits, packets):
     return packets_are_frames(traits, packets, packets.timeline())
-
-
-def _aligned(frames=100, rows=(0, 12), firsts=(0, 12)):
-    return Timeline(np.arange(frames), np.array(rows), np.array(firsts))
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "libdav1d", "mpeg4"])
@@ -69,35 +58,3 @@ def test_an_mpeg4_packet_without_a_picture_gives_no_frame():
     assert not _kept(AVI, _packets(size=7))
     assert _kept(replace(AVI, codec="h264"), _packets(size=7))
     assert not _kept(replace(AVI, codec="h264"), _packets(size=0))
-
-
-@pytest.mark.parametrize("traits", [MP4, AVI, replace(MP4, codec="libdav1d")])
-def test_decord_agrees_on_the_common_files(traits):
-    assert decord_agrees(traits, _aligned())
-
-
-@pytest.mark.parametrize(
-    "traits",
-    [
-        replace(MP4, containers=frozenset(("mpegts",))),
-        replace(MP4, containers=frozenset(("avi",))),
-        replace(MP4, codec="hevc"),
-        replace(MP4, pixel_format="yuv420p10le"),
-        replace(MP4, size=(181, 320)),
-        replace(MP4, size=(180, 321)),
-        replace(MP4, upright=False),
-        replace(MP4, video_streams=2),
-        replace(MP4, clean_keys=False),
-        replace(MP4, claimed_frames=1e7),
-    ],
-)
-def test_decord_is_not_asked_where_it_was_seen_to_differ(traits):
-    assert not decord_agrees(traits, _aligned())
-
-
-def test_decord_is_not_asked_where_frames_are_shown_before_their_key_frame():
-    assert not decord_agrees(MP4, _aligned(rows=(0, 12), firsts=(0, 14)))
-
-
-def test_decord_is_not_asked_where_it_could_hide_a_repeated_frame():
-    assert not decord_agrees(MP4, _aligned(frames=10_000))

@@ -55,15 +55,10 @@ def assert_exact(path, requests=6):
 
 @pytest.fixture
 def decoders(monkeypatch):
-    """Which decoder gave the frames, in the order they were asked."""
+    """Which way the frames came, in the order they were asked."""
     seen = []
-    decord, in_order = video_module._read_with_decord, video_module._VideoFile._fill_in_order
+    in_order = video_module._VideoFile._fill_in_order
     seeking = video_module._VideoFile._fill_by_seeking
-
-    def spy_decord(*args):
-        frames = decord(*args)
-        seen.extend(["decord"] if frames is not None else [])
-        return frames
 
     def spy_seeking(self, *args):
         done = seeking(self, *args)
@@ -74,7 +69,6 @@ def decoders(monkeypatch):
         seen.append("in order")
         return in_order(self, *args)
 
-    monkeypatch.setattr(video_module, "_read_with_decord", spy_decord)
     monkeypatch.setattr(video_module._VideoFile, "_fill_by_seeking", spy_seeking)
     monkeypatch.setattr(video_module._VideoFile, "_fill_in_order", spy_in_order)
     return seen
@@ -86,9 +80,9 @@ STRIPES = {"x264-params": "keyint=6:bframes=0:intra-refresh=1:scenecut=0"}
 X265 = "keyint=6:min-keyint=1:bframes=2:open-gop={}:scenecut=0:log-level=none:pools=none"
 # suffix, codec, pixel format, options, what is expected to read it (None: either way of PyAV's)
 KINDS = {
-    "h264 mp4": (".mp4", "libx264", "yuv420p", X264, "decord"),
-    "h264 mkv": (".mkv", "libx264", "yuv420p", X264, "decord"),
-    "h264 mov": (".mov", "libx264", "yuvj420p", X264, "decord"),
+    "h264 mp4": (".mp4", "libx264", "yuv420p", X264, "seeking"),
+    "h264 mkv": (".mkv", "libx264", "yuv420p", X264, "seeking"),
+    "h264 mov": (".mov", "libx264", "yuvj420p", X264, "seeking"),
     "h264 ts": (".ts", "libx264", "yuv420p", X264, "seeking"),
     "h264 flv": (".flv", "libx264", "yuv420p", X264, "seeking"),
     "h264 avi": (".avi", "libx264", "yuv420p", X264, "in order"),
@@ -100,7 +94,7 @@ KINDS = {
     "yuv444p": (".mp4", "libx264", "yuv444p", X264, "seeking"),
     "hevc": (".mp4", "libx265", "yuv420p", {"x265-params": X265.format(0)}, "seeking"),
     "hevc open": (".mkv", "libx265", "yuv420p", {"x265-params": X265.format(1)}, None),
-    "mpeg4 avi": (".avi", "mpeg4", "yuv420p", {"g": "6"}, "decord"),
+    "mpeg4 avi": (".avi", "mpeg4", "yuv420p", {"g": "6"}, "seeking"),
     "mpeg4 avi B": (".avi", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}, "seeking"),
     "mpeg4 mp4 B": (".mp4", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}, "seeking"),
     "mpeg1": (".mpg", "mpeg1video", "yuv420p", {"bf": "2", "g": "6"}, None),
@@ -273,38 +267,8 @@ def test_a_mirrored_file_is_mirrored_back(tmp_path):
 # --- which decoder -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["missing", "failing"])
-def test_pyav_reads_what_decord_cannot(monkeypatch, encoded, decoders, module):
-    class Failing:
-        def __getattr__(self, name):
-            raise RuntimeError("no")
-
-    monkeypatch.setitem(sys.modules, "decord", None if module == "missing" else Failing())
-    assert_exact(encoded("h264 mp4"))
-    assert set(decoders) == {"seeking"}
-
-
-def test_pyav_reads_what_decord_counts_otherwise(monkeypatch, encoded, decoders):
-    import decord
-
-    monkeypatch.setattr(decord.VideoReader, "__len__", lambda self: 26)
-    assert_exact(encoded("h264 mp4"))
-    assert set(decoders) == {"seeking"}
-
-
-def test_decord_is_not_given_more_than_it_could_be_stopped_in(monkeypatch, encoded, decoders):
-    monkeypatch.setattr(video_module, "_DECORD_COST", 48 * 64 * 6)
-    video = open_video(encoded("h264 mp4"))
-    video.frames([6, 11])
-    video.frames([6, 12])
-    assert decoders == ["decord", "seeking"]
-
-
 @pytest.mark.parametrize("milliseconds", [1e9, 1e12, 1e15])
-def test_a_header_that_claims_too_much_is_kept_from_decord(
-    tmp_path, encoded, decoders, milliseconds
-):
-    """It makes room for all the frames that would be, and takes the process down with it."""
+def test_a_header_that_claims_too_much_is_not_believed(tmp_path, encoded, decoders, milliseconds):
     data = bytearray(encoded("h264 mkv").read_bytes())
     at = data.index(b"\x44\x89\x88") + 3  # the element Duration, a float of eight bytes
     data[at : at + 8] = struct.pack(">d", milliseconds)
@@ -329,6 +293,45 @@ def test_a_far_frame_is_reached_from_its_key_frame(tmp_path, make_video, monkeyp
     monkeypatch.setattr(video_module._File, "decode_from", spy)
     np.testing.assert_array_equal(video.frames([230, 100]), [images[230], images[100]])
     assert len(decoded) < 30 and decoded[0] >= 90
+
+
+@pytest.mark.parametrize("kind", ["h264 mp4", "h264 mov", "mpeg4 mp4 B", "10 bit"])
+def test_what_no_asked_frame_needs_is_not_decoded(encoded, monkeypatch, kind):
+    path = encoded(kind)
+    video, images = open_video(path), plain_decode(path)[0]
+    decoded = []
+    decode_from = video_module._File.decode_from
+
+    def spy(self, *args):
+        for index, frame in decode_from(self, *args):
+            decoded.append(index)
+            yield index, frame
+
+    monkeypatch.setattr(video_module._File, "decode_from", spy)
+    for index in range(len(images)):
+        decoded.clear()
+        np.testing.assert_array_equal(video.frames([index])[0], images[index])
+        assert index in decoded
+        if index == len(images) - 1:
+            assert len(decoded) <= 4  # of a group of 6 with 2 of 3 frames that nothing needs
+
+
+def test_frames_in_between_are_left_out_over_a_long_group(tmp_path, make_video, monkeypatch):
+    options = {"x264-params": "bframes=3:b-adapt=0:b-pyramid=none:scenecut=0"}
+    path = make_video(tmp_path / "a.mp4", 100, gop=100, options=options)
+    video, images = open_video(path), plain_decode(path)[0]
+    counts = []
+    decode_from = video_module._File.decode_from
+
+    def spy(self, *args):
+        for counts[-1], pair in enumerate(decode_from(self, *args), start=1):
+            yield pair
+
+    monkeypatch.setattr(video_module._File, "decode_from", spy)
+    for asked in ([98], [0, 99], range(60, 90, 2), range(100)):
+        counts.append(0)
+        np.testing.assert_array_equal(video.frames(asked), [images[i] for i in asked])
+    assert counts[0] <= 28 and counts[1] <= 28 and counts[2] <= 40 and counts[3] == 100
 
 
 def test_the_first_of_two_streams_is_read(tmp_path):
@@ -386,7 +389,7 @@ def test_a_size_that_changes_is_scaled_to_the_first(tmp_path, make_video, moving
 
 
 def test_packets_without_a_picture_are_no_frames(tmp_path, make_video):
-    """XviD writes a few bytes where nothing moves; decord2 repeats a frame there, silently."""
+    """XviD writes a few bytes where nothing moves, and no frame comes of them."""
     source = make_video(tmp_path / "a.avi", 24, codec="mpeg4", gop=6)
     path = tmp_path / "b.avi"
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
@@ -667,9 +670,7 @@ def test_a_video_survives_a_fork(encoded, kind):
 
 
 def test_importing_is_cheap():
-    code = (
-        "import sys, cvrl.data.video; print(sorted({'av', 'decord', 'torch'} & set(sys.modules)))"
-    )
+    code = "import sys, cvrl.data.video; print(sorted({'av', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n" and done.stderr == ""
 

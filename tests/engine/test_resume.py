@@ -76,4 +76,4 @@ def test_leftovers_of_a_kill_are_removed(started):
 
 def test_the_folder_says_with_what_it_was_made(started):
     text = (started.run_folder / "env.txt").read_text()
-    assert text.startswith("python 3") and "decord2" in text
+    assert text.startswith("python 3") and "pytorchvideo" in text

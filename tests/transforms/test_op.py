@@ -26,7 +26,16 @@ from cvrl.transforms import (
     Sobel,
     Solarize,
 )
-from cvrl.transforms.op import check_clip, in_pieces, integer, pair, to_float, uniform
+from cvrl.transforms.op import (
+    Step,
+    check_clip,
+    in_pieces,
+    integer,
+    pair,
+    run_steps,
+    to_float,
+    uniform,
+)
 from cvrl.utils.errors import UserError
 
 STRONG: dict[str, Any] = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}
@@ -255,6 +264,28 @@ def test_pieces_make_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [3, 3, 3, 2]
     monkeypatch.setattr(op_module, "_CACHED_VALUES", 1)  # never less than a frame
     assert torch.equal(in_pieces(double, clip), clip * 2)
+
+
+def test_steps_that_need_the_whole_clip_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = torch.rand(3, 8, 4, 4)
+    seen = []
+
+    def halve(piece: Tensor) -> Tensor:
+        seen.append(piece.shape[1])
+        return piece / 2
+
+    steps = [Step(halve), Step(torch.sub, needs=torch.amax), Step(torch.neg)]
+    monkeypatch.setattr(op_module, "_CACHED_VALUES", 3 * 3 * 16)
+    assert torch.equal(run_steps(clip, steps), -(clip / 2 - clip.amax() / 2))
+    assert seen == [3, 3, 2]
+    assert torch.equal(run_steps(clip, []), clip)
+
+
+def test_pieces_may_change_size_and_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = torch.randint(0, 256, (3, 5, 4, 6), dtype=torch.uint8)
+    monkeypatch.setattr(op_module, "_CACHED_VALUES", 1)
+    turned = run_steps(clip, [Step(to_float), Step(lambda piece: piece.transpose(2, 3))])
+    assert torch.equal(turned, to_float(clip).transpose(2, 3))
 
 
 @pytest.mark.parametrize("op", VALUES, ids=name)
