@@ -17,6 +17,9 @@ import torch
 class Needs:
     """What a function took in a fresh process.
 
+    Memory is the process's own: pages of files, such as libraries and a memory-mapped gallery, are
+    not counted, since the system takes them back where it needs room.
+
     Attributes:
         result: what it returned.
         cpu_s: seconds of computing.
@@ -57,12 +60,12 @@ def _measured(
     threads: int, function: Callable[..., Any], arguments: Any, keywords: dict[str, Any]
 ) -> Needs:
     torch.set_num_threads(threads)
-    before, cpu = _held_mb("VmRSS"), time.process_time()
+    before, cpu = _own_mb("VmRSS"), time.process_time()
     result = function(*arguments, **keywords)
-    return Needs(result, time.process_time() - cpu, _held_mb("VmHWM"), before)
+    return Needs(result, time.process_time() - cpu, _own_mb("VmHWM"), before)
 
 
-def _held_mb(field: str) -> float:
+def _own_mb(field: str) -> float:
     """Memory now (VmRSS) or at its peak (VmHWM), since the process began to run its own program.
 
     The peak that ``getrusage`` gives may be that of the parent, from which a child was forked.
@@ -71,4 +74,5 @@ def _held_mb(field: str) -> float:
     if not status.exists():
         return float(psutil.Process(os.getpid()).memory_info().rss / 2**20)
     lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
-    return int(lines[field].split()[0]) / 1024
+    held, of_files = (int(lines[name].split()[0]) for name in (field, "RssFile"))
+    return (held - of_files) / 1024

@@ -33,7 +33,7 @@ def measure(
     queries: int = 10_000,
     dim: int = 512,
     encoder: str = "r3d50",
-    clips: int = 8,
+    clips: int = 16,
     size: int = 112,
     frames: int = 16,
 ) -> Report:
@@ -57,7 +57,7 @@ def measure(
         listed, gallery = Path(folder) / "list.csv", Path(folder) / "gallery.npy"
         _write_list(listed, rows)
         _write_gallery(gallery, rows, dim)
-        opened = needs(open_list, str(listed))
+        opened, shared = needs(open_list, str(listed)), needs(share_list, str(listed))
         found = needs(search, str(gallery), queries, dim)
     step = functools.partial(needs, train_step, encoder, clips=clips, size=size, frames=frames)
     plain, recomputed, cached = step(), step(recompute=True), step(clips_at_once=max(2, clips // 4))
@@ -75,12 +75,13 @@ def measure(
     return Report("scale", timings, goals, facts)
 
 
-def open_list(path: str) -> float:
-    """Open a list and read it in two loader workers.
+def open_list(path: str) -> int:
+    """Open a list; how many clips are in it."""
+    return len(read_manifest(path, check_files=False))
 
-    Returns:
-        MB that a worker holds alone after that, of what the list brought into memory.
-    """
+
+def share_list(path: str) -> float:
+    """Open a list and read it in two loader workers; the MB that a worker adds for itself alone."""
     manifest = read_manifest(path, check_files=False)
     return max(float(mb) for mb in stream_loader(_Paths(manifest), workers=2))
 
@@ -164,23 +165,23 @@ def _bank(rows: int, runs: int) -> tuple[dict[str, Timing], list[Goal]]:
     return timings, [Goal(what, ratio(timings, large, small), 2.0, "at most", note=note)]
 
 
-def _list_goals(opened: Needs) -> list[Goal]:
+def _list_goals(opened: Needs, shared: Needs) -> list[Goal]:
     return [
         Goal("open the list, seconds", opened.cpu_s, 2.0, "at most"),
         Goal("open the list, MB a process", opened.added_mb, 300.0, "at most", note="at its peak"),
-        Goal("open the list, MB a worker holds alone", opened.result, 30.0, "at most"),
+        Goal("open the list, MB a worker holds alone", shared.result, 30.0, "at most"),
     ]
 
 
 def _knn_goal(found: Needs) -> Goal:
-    note = "MB at its peak, pages of the gallery's file included"
+    note = "without pages of the gallery's file"
     return Goal("search the gallery, MB", found.added_mb, 2048.0, "at most", note=note)
 
 
 def _step_goals(plain: Needs, recomputed: Needs, cached: Needs) -> list[Goal]:
     what = "peak of a step, recomputing / keeping activations"
     return [
-        Goal(what, recomputed.peak_mb / plain.peak_mb, 0.6, "at most", note="whole processes"),
+        Goal(what, recomputed.peak_mb / plain.peak_mb, 0.6, "at most", note="of whole processes"),
         Goal("error of cached gradients", _error_of_cached(), 1e-5, "at most", note="frozen norms"),
     ]
 

@@ -18,6 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cvrl.models.backbones import STAGES, Encoder
 from cvrl.models.frozen import FrozenConv
 
+FRAMES_AT_ONCE = 4
+"""Through the stages that see one at a time, on a CPU: few enough for maps to stay in its cache."""
+
 _POINTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Dropout, nn.Identity, _BatchNorm, nn.Sequential)
 _WINDOWED = (nn.Conv3d, nn.MaxPool3d, nn.AvgPool3d)
 
@@ -73,7 +76,7 @@ def encode_frames(
         frames_FCHW: preprocessed, each once.
         place_NT: which of them each clip shows.
         until: the stage wanted, of ``res2`` to ``res5`` or ``pooled``; later ones are left out.
-        at_once: clips encoded together, which bounds memory.
+        at_once: clips that go together through the other stages, which bounds memory.
 
     Yields:
         What that stage makes of each ``at_once`` clips, in order.
@@ -89,7 +92,8 @@ def encode_frames(
     names = ("stem", *STAGES)
     wanted = names if until == "pooled" else names[: names.index(until) + 1]
     still = [name for name in still_stages(encoder) if name in wanted]
-    parts = torch.split(frames_FCHW, at_once * place_NT.shape[1])
+    few = FRAMES_AT_ONCE if frames_FCHW.device.type == "cpu" else at_once * place_NT.shape[1]
+    parts = torch.split(frames_FCHW, few)
     maps_FCHW = torch.cat([_run(encoder, still, part[:, :, None])[:, :, 0] for part in parts])
     for place_MT in torch.split(place_NT, at_once):
         clips_MCTHW = gather_clips(maps_FCHW, place_MT)

@@ -20,7 +20,7 @@ def test_the_peak_is_that_of_the_function():
 
 def test_a_small_setting():
     small = {"rows": 3000, "queries": 5, "dim": 8, "encoder": "r3d_small"}
-    report = measure(runs=1, clips=4, size=32, frames=8, **small)
+    report = measure(runs=1, clips=8, size=32, frames=8, **small)
     goals = {goal.what: goal for goal in report.goals}
     assert goals["error of cached gradients"].met
     assert goals["open the list, seconds"].ratio > 0
