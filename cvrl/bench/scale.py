@@ -63,7 +63,7 @@ def measure(
     plain, recomputed, cached = step(), step(recompute=True), step(clips_at_once=max(2, clips // 4))
     timings, goals = _bank(rows, runs)
     goals = [
-        *_list_goals(opened),
+        *_list_goals(opened, shared),
         _knn_goal(found),
         *goals,
         *_step_goals(plain, recomputed, cached),
