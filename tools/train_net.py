@@ -6,7 +6,7 @@ python tools/train_net.py --config configs/demo/synthetic.yaml key=value ...
 import argparse
 
 from cvrl.config import load_config
-from cvrl.utils.errors import run_tool
+from cvrl.utils.errors import UserError, run_tool
 
 
 def main() -> None:
@@ -26,11 +26,12 @@ def main() -> None:
     several.add_argument(
         "--leave-one-out", metavar="COLUMN", help="the same, each value of a column left out once"
     )
-    scored = "with --splits and --leave-one-out"
-    parser.add_argument("--clips", type=int, default=10, help=f"of a test video, {scored}")
-    parser.add_argument("--crops", type=int, default=3, help=f"of a test clip, {scored}")
+    scored = "with --splits or --leave-one-out"
+    parser.add_argument("--clips", type=int, help=f"of a test video, {scored}; default 10")
+    parser.add_argument("--crops", type=int, help=f"of a test clip, {scored}; default 3")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the config")
     arguments = parser.parse_intermixed_args()
+    views = {k: v for k in ("clips", "crops") if (v := getattr(arguments, k)) is not None}
     config = load_config(arguments.config, arguments.overrides)
     if arguments.dry_run:
         from cvrl.engine.dry_run import describe_run
@@ -45,8 +46,11 @@ def main() -> None:
             splits = official_splits(arguments.splits)
         else:
             splits = leave_one_out(*run, arguments.leave_one_out)
-        print(train_splits(*run, splits, clips=arguments.clips, crops=arguments.crops))
+        print(train_splits(*run, splits, **views))
         return
+    if views:
+        remedy = "give one of them, or score the run with tools/test_net.py"
+        raise UserError("--clips and --crops", f"go {scored} only", remedy)
     from cvrl.engine.trainer import train
 
     print(f"wrote {train(config)}")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from cvrl.data.encode import h264_file
 from cvrl.utils.io import atomic_path
 
 _TICKS = 90_000  # a second of the stream's clock
@@ -45,18 +46,13 @@ def write_film(
         >>> film.stat().st_size > 500
         True
     """
-    import av
-
-    with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps))
-        stream.height, stream.width = size
-        stream.pix_fmt, stream.gop_size = "yuv420p", gop
-        stream.options = {"threads": "1", "preset": "fast"}
+    options = {"threads": "1", "preset": "fast", "g": str(gop)}
+    with (
+        atomic_path(path) as temporary,
+        h264_file(str(temporary), size, fps, Fraction(1, _TICKS), options) as write,
+    ):
         for index, image_HWC in enumerate(frames(round(seconds * fps), size, seed)):
-            frame = av.VideoFrame.from_ndarray(image_HWC, format="rgb24")
-            frame.pts, frame.time_base = index * (_TICKS // fps), Fraction(1, _TICKS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            write(image_HWC, index * (_TICKS // fps))
     return path
 
 

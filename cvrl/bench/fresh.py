@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,8 @@ from typing import Any
 
 import psutil
 import torch
+
+EVERY_S = 0.01  # from one look at the memory to the next
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,9 @@ class Needs:
     Attributes:
         result: what it returned.
         cpu_s: seconds of computing.
-        peak_mb: the most memory the process held.
+        peak_mb: the most memory the process held. The system keeps a peak that has pages of files
+            in it; the most of those that was seen is taken off, and what is left is no more than
+            the true peak, nor less than what was seen.
         before_mb: what it held after its imports, before the function ran.
     """
 
@@ -60,19 +65,52 @@ def _measured(
     threads: int, function: Callable[..., Any], arguments: Any, keywords: dict[str, Any]
 ) -> Needs:
     torch.set_num_threads(threads)
-    before, cpu = _own_mb("VmRSS"), time.process_time()
-    result = function(*arguments, **keywords)
-    return Needs(result, time.process_time() - cpu, _own_mb("VmHWM"), before)
+    with _Watch() as watch:
+        before, cpu = watch.own_mb, time.process_time()
+        result = function(*arguments, **keywords)
+        cpu_s = time.process_time() - cpu
+    return Needs(result, cpu_s, watch.own_mb, before)
 
 
-def _own_mb(field: str) -> float:
-    """Memory now (VmRSS) or at its peak (VmHWM), since the process began to run its own program.
+class _Watch:
+    """The most memory that this process held of its own so far, looked at now and then.
 
-    The peak that ``getrusage`` gives may be that of the parent, from which a child was forked.
+    ``getrusage`` would not do: its peak may be that of the parent, from which a child was forked.
+
+    Attributes:
+        own_mb: the most that belongs to no file.
     """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float(psutil.Process(os.getpid()).memory_info().rss / 2**20)
-    lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
-    held, of_files = (int(lines[name].split()[0]) for name in (field, "RssFile"))
-    return (held - of_files) / 1024
+
+    def __init__(self) -> None:
+        self.own_mb = self._files_mb = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.own_mb = max(self.own_mb, self._look() - self._files_mb)  # what no look met
+
+    def _look_on(self) -> None:
+        while not self._over.wait(EVERY_S):
+            self._look()
+
+    def _look(self) -> float:
+        """Take note of what is held now; the peak of all that ever was, pages of files included."""
+        status = Path("/proc/self/status")
+        if not status.exists():
+            held_mb = psutil.Process(os.getpid()).memory_info().rss / 2**20
+            self.own_mb = max(self.own_mb, held_mb)
+            return self.own_mb
+        lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
+        held, peak, of_files = (
+            int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM", "RssFile")
+        )
+        self._files_mb = max(self._files_mb, of_files)
+        self.own_mb = max(self.own_mb, held - of_files)
+        return peak

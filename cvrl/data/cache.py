@@ -19,7 +19,7 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
-from cvrl.data.video import Limits, open_video
+from cvrl.data.video import Decoder, Limits, open_video
 from cvrl.utils.io import atomic_path
 
 logger = logging.getLogger("cvrl")
@@ -95,15 +95,20 @@ class FrameCache:
         self._full = False
         self._asked = 0
 
-    def open(self, path: str, limits: Limits) -> FrameSource:
+    def open(self, path: str, limits: Limits, decoder: Decoder = "pyav") -> FrameSource:
         """The cached video at ``path``; decoded and kept on the first call.
+
+        Args:
+            path: of the file or folder.
+            limits: what it may cost.
+            decoder: who decodes it, see :func:`cvrl.data.video.open_video`.
 
         Raises:
             CorruptVideoError: the file cannot be decoded.
         """
         entry = self.folder / f"{self._key(path)}.npy"
         if not entry.exists():
-            video = open_video(path, limits=limits)
+            video = open_video(path, limits=limits, decoder=decoder)
             if self._is_full() or Path(path).is_dir():
                 return video
             with video:

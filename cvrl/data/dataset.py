@@ -124,7 +124,7 @@ class VideoReader:
     Attributes:
         limits: what a file may cost.
         cache: keeps decoded frames; None decodes each time.
-        decoder: who decodes where there is no cache, see :func:`cvrl.data.video.open_video`.
+        decoder: who decodes, see :func:`cvrl.data.video.open_video`.
         cameras: names of the files in an event's folder, where paths are those of events.
     """
 
@@ -141,7 +141,7 @@ class VideoReader:
 
     def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
-            return self.cache.open(path, self.limits)
+            return self.cache.open(path, self.limits, self.decoder)
         return open_video(path, limits=self.limits, decoder=self.decoder)
 
 

@@ -109,8 +109,8 @@ class _Survey:
 
     ``timeline`` is None where timestamps do not tell frames apart, and a frame is known by its
     place alone. ``coded_size`` is height and width as decoded, before the turn. ``skips`` tells
-    that the decoder may leave out frames which no other is predicted from, ``decord_agrees`` that
-    decord2 may be asked for the frames.
+    that the decoder may leave out frames which no other is predicted from, ``by_decord`` that
+    decord2 is wanted and may be asked.
     """
 
     packets: Packets
@@ -120,7 +120,7 @@ class _Survey:
     coded_size: tuple[int, int]
     turn: Turn
     skips: bool
-    decord_agrees: bool
+    by_decord: bool
 
 
 class _VideoFile:
@@ -129,8 +129,7 @@ class _VideoFile:
     def __init__(self, path: str, limits: Limits, decoder: Decoder) -> None:
         self._path = path
         self._limits = limits
-        self._decoder = decoder
-        self._survey = _survey(path, limits)
+        self._survey = _survey(path, limits, decoder)
         self.fps = self._survey.fps
         self.times = self._survey.times_N
         self.size = self._survey.turn.size(*self._survey.coded_size)
@@ -141,7 +140,7 @@ class _VideoFile:
         clock = self._limits.clock(self._path)
         timeline = self._survey.timeline
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
-        if timeline and self._decoder == "decord" and self._survey.decord_agrees:
+        if timeline and self._survey.by_decord:
             span = indices[-1] - timeline.start_before(indices[0])[1] + 1
             if span * self.size[0] * self.size[1] <= _DECORD_COST:
                 decoded = read_with_decord(self._path, indices, len(self.times))
@@ -210,8 +209,9 @@ class _File:
         self.clock = clock
         self.container = container
         self._reformatter = VideoReformatter()
-        self._at_start = self._clean_keys = True
+        self._at_start = True
         self._skipping = False
+        self._clean_keys = True  # as far as look() was asked to see
         self.formats = frozenset(container.format.name.split(","))
         self.stream = video_stream(path, container)
         codec = self.stream.codec_context
@@ -219,8 +219,8 @@ class _File:
         codec.thread_count = 1
         codec.options = limits.decoder_options()
 
-    def look(self) -> "tuple[Packets, VideoFrame]":
-        """Read all packets, and decode the first frame."""
+    def look(self, *, at_keys: bool) -> "tuple[Packets, VideoFrame]":
+        """Read all packets, for decord2's sake also into the key ones; decode the first frame."""
         packets = Packets()
         codec = self.stream.codec_context
         first: VideoFrame | None = None
@@ -233,7 +233,7 @@ class _File:
                 # An edit list discards frames: without a time, they are not taken for frames.
                 pts = None if packet.is_discard else packet.pts
                 packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
-                if packet.is_keyframe and codec.name == "h264":
+                if at_keys and packet.is_keyframe and codec.name == "h264":
                     self._clean_keys &= is_idr(bytes(packet), codec.extradata)
                 self.limits.check_count(self.path, len(packets))
         if first is None:
@@ -343,11 +343,11 @@ def _opened(path: str, limits: Limits, clock: Clock) -> Iterator[_File]:
         raise CorruptVideoError(path, reason_of(error)) from error
 
 
-def _survey(path: str, limits: Limits) -> _Survey:
+def _survey(path: str, limits: Limits, decoder: Decoder) -> _Survey:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
     clock = limits.clock(path)
     with _opened(path, limits, clock) as file:
-        packets, first = file.look()
+        packets, first = file.look(at_keys=decoder == "decord")
         traits = file.traits(first)
         turn = turn_of(first)
         unit = file.stream.time_base or Fraction(1)
@@ -357,8 +357,9 @@ def _survey(path: str, limits: Limits) -> _Survey:
     timeline = packets.timeline()
     if timeline and packets_are_frames(traits, packets, timeline):
         times_N = seconds(timeline.pts_N, unit)
-        skips, agrees = traits.codec in _SKIPPABLE, decord_agrees(traits, timeline)
-        return _Survey(packets, timeline, times_N, fps, traits.size, turn, skips, agrees)
+        skips = traits.codec in _SKIPPABLE
+        by_decord = decoder == "decord" and decord_agrees(traits, timeline)
+        return _Survey(packets, timeline, times_N, fps, traits.size, turn, skips, by_decord)
     times = _decode_times(path, limits, clock)
     if timeline and times != timeline.pts_N.tolist():
         timeline = None
@@ -366,7 +367,7 @@ def _survey(path: str, limits: Limits) -> _Survey:
         times_N = np.arange(len(times), dtype=np.float64) / fps
     else:  # packed B-frames come out in order, but with each other's times: hence the sort
         times_N = seconds(np.sort(np.array(times, np.int64)), unit)
-    return _Survey(packets, timeline, times_N, fps, traits.size, turn, False, False)
+    return _Survey(packets, timeline, times_N, fps, traits.size, turn, skips=False, by_decord=False)
 
 
 def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:

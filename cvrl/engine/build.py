@@ -134,7 +134,8 @@ def build_reader(config: Config) -> VideoReader:
             "a frame cache needs the size to keep",
             f"set it to {config.clip.size * 8 // 7} or so",
         )
-    return VideoReader(cache=FrameCache(data.cache_dir, data.cache_short_side))
+    cache = FrameCache(data.cache_dir, data.cache_short_side)
+    return VideoReader(cache=cache, decoder=data.decoder)
 
 
 def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> Task:

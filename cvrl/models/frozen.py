@@ -9,7 +9,7 @@ Shapes: B clips, C channels, T frames, H rows, W columns.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cvrl.models.backbones import STAGES, Encoder
 
 ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
 
 
 class Folded(NamedTuple):
@@ -136,22 +139,23 @@ def freeze(encoder: Encoder) -> Encoder:
         pools[0] if pools else nn.Identity(),
     )
     stages = [nn.Sequential(*map(_frozen_block, _blocks(encoder, name))) for name in STAGES]
-    frozen = Encoder(
+    return remade(Encoder, encoder, stem, stages)
+
+
+def remade(
+    kind: type[AnyEncoder], original: Encoder, stem: nn.Module, stages: Sequence[nn.Module]
+) -> AnyEncoder:
+    """An encoder of other parts in place of another, with all that is kept beside that one."""
+    made = kind(
         stem,
         stages,
-        stage_dims=[encoder.stage_dims[name] for name in STAGES],
-        strides=encoder.strides,
-        spec=encoder.spec,
-    )
-    dress(frozen, encoder)
-    return frozen
-
-
-def dress(made: Encoder, original: Encoder) -> None:
-    """Set an encoder that was made from another to evaluate, with what is kept beside that one."""
-    made.eval()  # before the projector comes, which is still the original's
+        stage_dims=[original.stage_dims[name] for name in STAGES],
+        strides=original.strides,
+        spec=original.spec,
+    ).eval()  # before the projector comes, which is still the original's
     made.projector, made.preprocess = original.projector, original.preprocess
     made.clip, made.size = original.clip, original.size
+    return made
 
 
 def _fuses(x: Tensor) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.models.backbones import STAGES, Encoder
-from cvrl.models.frozen import FrozenBlock, FrozenConv, FrozenStem, dress, freeze
+from cvrl.models.frozen import FrozenBlock, FrozenConv, FrozenStem, freeze, remade
 from cvrl.utils.errors import UserError
 
 LEVELS = 255
@@ -248,15 +248,8 @@ def quantise(encoder: Encoder, clips_BCTHW: Tensor) -> Int8Encoder:
             byte_block, grid = _byte_block(block, grid, seen)
             blocks.append(byte_block)
         stages.append(nn.Sequential(*blocks))
-    made = Int8Encoder(
-        stem,
-        stages,
-        stage_dims=[encoder.stage_dims[name] for name in STAGES],
-        strides=encoder.strides,
-        spec=encoder.spec,
-    )
+    made = remade(Int8Encoder, encoder, stem, stages)
     made.takes = takes
-    dress(made, encoder)
     return made
 
 

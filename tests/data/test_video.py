@@ -326,36 +326,33 @@ def test_a_header_that_claims_too_much_is_kept_from_decord(
     assert set(decoders) == {"seeking"}
 
 
-def test_a_far_frame_is_reached_from_its_key_frame(tmp_path, make_video, monkeypatch):
-    """Of 240 frames, two groups of 12 are decoded and no more."""
-    path = make_video(tmp_path / "a.ts", 240)
-    video, images = open_video(path), plain_decode(path)[0]
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch):
+    """The frames that came out of a decoder which started at a key frame, in their order."""
+    seen = []
     decode_from = video_module._File.decode_from
 
     def spy(self, *args):
         for index, frame in decode_from(self, *args):
-            decoded.append(index)
+            seen.append(index)
             yield index, frame
 
     monkeypatch.setattr(video_module._File, "decode_from", spy)
+    return seen
+
+
+def test_a_far_frame_is_reached_from_its_key_frame(tmp_path, make_video, decoded):
+    """Of 240 frames, two groups of 12 are decoded and no more."""
+    path = make_video(tmp_path / "a.ts", 240)
+    video, images = open_video(path), plain_decode(path)[0]
     np.testing.assert_array_equal(video.frames([230, 100]), [images[230], images[100]])
     assert len(decoded) < 30 and decoded[0] >= 90
 
 
 @pytest.mark.parametrize("kind", ["h264 mp4", "h264 mov", "mpeg4 mp4 B", "10 bit"])
-def test_what_no_asked_frame_needs_is_not_decoded(encoded, monkeypatch, kind):
+def test_what_no_asked_frame_needs_is_not_decoded(encoded, decoded, kind):
     path = encoded(kind)
     video, images = open_video(path), plain_decode(path)[0]
-    decoded = []
-    decode_from = video_module._File.decode_from
-
-    def spy(self, *args):
-        for index, frame in decode_from(self, *args):
-            decoded.append(index)
-            yield index, frame
-
-    monkeypatch.setattr(video_module._File, "decode_from", spy)
     for index in range(len(images)):
         decoded.clear()
         np.testing.assert_array_equal(video.frames([index])[0], images[index])
@@ -364,21 +361,15 @@ def test_what_no_asked_frame_needs_is_not_decoded(encoded, monkeypatch, kind):
             assert len(decoded) <= 4  # of a group of 6 with 2 of 3 frames that nothing needs
 
 
-def test_frames_in_between_are_left_out_over_a_long_group(tmp_path, make_video, monkeypatch):
+def test_frames_in_between_are_left_out_over_a_long_group(tmp_path, make_video, decoded):
     options = {"x264-params": "bframes=3:b-adapt=0:b-pyramid=none:scenecut=0"}
     path = make_video(tmp_path / "a.mp4", 100, gop=100, options=options)
     video, images = open_video(path), plain_decode(path)[0]
     counts = []
-    decode_from = video_module._File.decode_from
-
-    def spy(self, *args):
-        for counts[-1], pair in enumerate(decode_from(self, *args), start=1):
-            yield pair
-
-    monkeypatch.setattr(video_module._File, "decode_from", spy)
     for asked in ([98], [0, 99], range(60, 90, 2), range(100)):
-        counts.append(0)
+        decoded.clear()
         np.testing.assert_array_equal(video.frames(asked), [images[i] for i in asked])
+        counts.append(len(decoded))
     assert counts[0] <= 28 and counts[1] <= 28 and counts[2] <= 40 and counts[3] == 100
 
 

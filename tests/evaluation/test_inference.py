@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from cvrl.data.clips import ClipSpec
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation import inference
-from cvrl.evaluation.clip_stream import ClipChoice
+from cvrl.evaluation.clip_stream import ClipChoice, ClipStream
 from cvrl.evaluation.feature_store import Extraction, extract_to_file
 from cvrl.evaluation.inference import PRECISIONS, for_inference
 from cvrl.evaluation.store_format import read_features
@@ -168,13 +168,26 @@ def test_precisions_agree_in_a_file(stored):
 
 
 def test_a_file_begun_in_another_precision_is_not_gone_on_with(videos, tmp_path, monkeypatch):
-    file = tmp_path / "f.npy"
-    encoder = lived_in(width=4)
+    encoder, file = lived_in(width=4), tmp_path / "f.npy"
     plain, bytewise = (
         Extraction(encoder, ClipChoice(clips=1), precision=p) for p in ("plain", "int8")
     )
-    assert plain.settings(videos) != bytewise.settings(videos)
-    extract_to_file(plain, videos, file)
+    whole = ClipStream.__iter__
+
+    def cut_short(stream):
+        for done, piece in enumerate(whole(stream)):
+            if done == 3:
+                raise KeyboardInterrupt
+            yield piece
+
+    monkeypatch.setattr(ClipStream, "__iter__", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        extract_to_file(plain, videos, file, batch_clips=1, shard_videos=1)
+    monkeypatch.setattr(ClipStream, "__iter__", whole)
+    with pytest.raises(UserError, match="precision"):
+        extract_to_file(bytewise, videos, file, shard_videos=1)
+    assert not file.exists()
+    extract_to_file(plain, videos, file, shard_videos=1)
     assert '"precision": "plain"' in file.with_name("f.npy.report.json").read_text()
 
 

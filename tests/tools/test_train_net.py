@@ -158,6 +158,19 @@ def test_a_run_too_large_for_the_machine_is_refused(config_file, video_folder, t
     assert_refused(done, "train.batch_size", "train.accumulate=")
 
 
+@pytest.mark.parametrize("option", ["--clips", "--crops"])
+def test_views_to_score_on_are_refused_where_nothing_is_scored(config_file, video_folder, option):
+    done = train_net(config_file, f"data.train={video_folder}", option, "1")
+    assert_refused(done, "--clips and --crops", "--splits or --leave-one-out", "tools/test_net.py")
+    assert not (config_file.parent / "runs").exists()
+
+
+def test_two_ways_to_split_are_refused(config_file, video_folder):
+    ways = ("--splits", "1,2", "--leave-one-out", "label")
+    done = train_net(config_file, f"data.train={video_folder}", *ways)
+    assert done.returncode == 2 and "not allowed with" in done.stderr
+
+
 def test_a_choice_of_splits_that_is_none_is_refused(config_file, video_folder):
     done = train_net(config_file, f"data.train={video_folder}", "--splits", "1,1")
     assert_refused(done, "--splits 1,1", "write --splits 1,2,3")
