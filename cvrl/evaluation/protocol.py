@@ -116,12 +116,12 @@ def evaluate(
         intake: entrants.enter(intake, train=bool(FITTED.intersection(asking)))
         for intake, asking in wanted.items()
     }
-    notes_on = _about_shows(encoder, parts, options, reader)
+    notes_on, weights = _about_shows(encoder, parts, options, reader), weights_sha256(encoder)
     results = []
     for protocol in protocols:
         intake = _intake(protocol, options)
         facts: dict[str, Any] = {"group_check": group_check, "untrained": untrained_words}
-        facts |= {"weights_sha256": weights_sha256(encoder)}
+        facts |= {"weights_sha256": weights}
         facts |= _about_data(parts, entries[intake], protocol)
         facts |= _about_clips(encoder, options, intake)
         facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cvrl.models.backbones import STAGES, Encoder
+from cvrl.models.recompute import blocks_of
 
 ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
@@ -138,7 +139,9 @@ def freeze(encoder: Encoder) -> Encoder:
         [FrozenConv(conv, relu=True) for conv in _folded(encoder.stem)],
         pools[0] if pools else nn.Identity(),
     )
-    stages = [nn.Sequential(*map(_frozen_block, _blocks(encoder, name))) for name in STAGES]
+    stages = [
+        nn.Sequential(*map(_frozen_block, blocks_of(getattr(encoder, name)))) for name in STAGES
+    ]
     return remade(Encoder, encoder, stem, stages)
 
 
@@ -163,12 +166,6 @@ def _fuses(x: Tensor) -> bool:
     plain = not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
     learns = torch.is_grad_enabled() and x.requires_grad
     return ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and plain and not learns
-
-
-def _blocks(encoder: Encoder, stage: str) -> list[nn.Module]:
-    """The residual blocks of a stage, pytorchvideo's or torchvision's."""
-    parts = list(getattr(encoder, stage).children())
-    return list(parts[0]) if len(parts) == 1 and isinstance(parts[0], nn.ModuleList) else parts
 
 
 def _frozen_block(block: nn.Module) -> FrozenBlock:
