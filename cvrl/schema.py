@@ -98,7 +98,9 @@ class TrainConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     sync_bn: bool = True  # batch statistics over all devices
     compile: bool = False
-    channels_last: bool = False
+    fast_conv: bool = True  # the same convolutions in the forms that a CPU computes fastest
+    channels_last: bool = False  # memory layout, which `fast_conv` brings along on a CPU
+    tf32: bool = False  # on a GPU: matrix products of fp32 with 10 bits of mantissa, much faster
     threads: int | None = _in("[1, inf)", None)  # CPU threads a process; null: torch's choice
 
 

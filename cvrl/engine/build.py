@@ -17,6 +17,7 @@ from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.models.backbones import Encoder, build_encoder
+from cvrl.models.fast import accelerate
 from cvrl.models.weights import load_pretrained
 from cvrl.pretrained import model_file
 from cvrl.task import Task
@@ -165,12 +166,19 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
     return task
 
 
-def save_memory(train: TrainConfig, task: Task) -> None:
-    """Let the encoders of a task keep fewer activations, as the config asks."""
-    for module in task.modules():
-        if isinstance(module, Encoder):  # a method may have a second one, as MoCo does
-            module.clips_at_once = train.clips_at_once
-            module.recompute_blocks = train.recompute
+def set_up_encoders(train: TrainConfig, task: Task, device: torch.device) -> None:
+    """Give the encoders of a task the form, the layout and the thrift that the config asks for."""
+    for module in list(task.modules()):
+        if not isinstance(module, Encoder):  # a method may have a second one, as MoCo does
+            continue
+        module.clips_at_once = train.clips_at_once
+        module.recompute_blocks = train.recompute
+        if train.fast_conv and device.type == "cpu" and train.precision == "fp32":
+            accelerate(module)
+        elif train.channels_last:
+            module.to(memory_format=torch.channels_last_3d)
+    if train.compile:
+        task.encoder.compile()
 
 
 def build_schedule(config: Config, videos: int) -> Schedule:
@@ -190,12 +198,15 @@ def build_schedule(config: Config, videos: int) -> Schedule:
     return Schedule(steps_per_epoch, total_steps, optim.lr * scale, lr_at)
 
 
-def build_run_optimizer(config: Config, task: Task, schedule: Schedule) -> torch.optim.Optimizer:
-    """The optimiser over the task's parameter groups."""
+def build_run_optimizer(
+    config: Config, task: Task, schedule: Schedule, device: torch.device
+) -> torch.optim.Optimizer:
+    """The optimiser over the task's parameter groups, one kernel a step on a GPU."""
     optim = config.optim
     groups = task.param_groups(optim.weight_decay)
     groups = [group for group in groups if group["params"]]
-    return build_optimizer(groups, optim.name, lr=schedule.lr, momentum=optim.momentum)
+    how: dict[str, Any] = {"momentum": optim.momentum, "fused": device.type == "cuda"}
+    return build_optimizer(groups, optim.name, lr=schedule.lr, **how)
 
 
 def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:

@@ -15,7 +15,7 @@ def build_accelerator(train: TrainConfig) -> Accelerator:
     """The accelerator of a run: a GPU where there is one, all ranks of ``torchrun``, else the CPU.
 
     Args:
-        train: precision and accumulation.
+        train: precision, TF32 and accumulation.
 
     Raises:
         UserError: fp16 without a GPU.
@@ -23,6 +23,8 @@ def build_accelerator(train: TrainConfig) -> Accelerator:
     has_gpu = torch.cuda.is_available()
     if train.precision == "fp16" and not has_gpu:
         raise UserError("train.precision = fp16", "needs a GPU", "use train.precision=bf16 or fp32")
+    if has_gpu:
+        torch.set_float32_matmul_precision("high" if train.tf32 else "highest")
     AcceleratorState._reset_state()  # one process may train several configs, one after the other
     return Accelerator(
         mixed_precision=PRECISION[train.precision],

@@ -10,7 +10,12 @@ OPTIMIZERS = ("sgd", "lars", "adamw")
 
 
 def build_optimizer(
-    groups: list[dict[str, Any]], name: str, *, lr: float, momentum: float = 0.9
+    groups: list[dict[str, Any]],
+    name: str,
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    fused: bool = False,
 ) -> torch.optim.Optimizer:
     """SGD or LARS with momentum, or AdamW.
 
@@ -20,6 +25,7 @@ def build_optimizer(
             are stepped as by SGD), or ``adamw``.
         lr: the learning rate before a schedule sets it.
         momentum: of SGD and LARS; AdamW keeps its betas (0.9, 0.999).
+        fused: step all weights in one kernel, which is faster on a GPU; LARS steps as ever.
 
     Raises:
         UserError: an unknown name.
@@ -30,9 +36,9 @@ def build_optimizer(
         'SGD'
     """
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused or None)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr)
+        return torch.optim.AdamW(groups, lr=lr, fused=fused or None)
     if name == "lars":
         from timm.optim.lars import Lars
 

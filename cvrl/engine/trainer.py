@@ -29,7 +29,6 @@ from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.resume import find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.evaluation.diagnose import effective_rank, embedding_std
-from cvrl.models.backbones import Encoder
 from cvrl.models.batchnorm import convert_sync_batchnorm
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
@@ -87,15 +86,10 @@ class Trainer:
         self.task = build.build_task(config, self.data, self.schedule, self.views)
         if config.train.sync_bn and dist.is_distributed():
             convert_sync_batchnorm(self.task)
-        build.save_memory(config.train, self.task)
-        if config.train.channels_last:
-            for module in self.task.modules():
-                if isinstance(module, Encoder):  # a method may have a second one, as MoCo does
-                    module.to(memory_format=torch.channels_last_3d)
-        if config.train.compile:
-            self.task.encoder.compile()
+        device = self.accelerator.device
+        build.set_up_encoders(config.train, self.task, device)
         self.model, self.optimizer = self.accelerator.prepare(
-            self.task, build.build_run_optimizer(config, self.task, self.schedule)
+            self.task, build.build_run_optimizer(config, self.task, self.schedule, device)
         )
         self.quarantine = Quarantine(
             self.folder, len(self.data.train), config.data.max_bad_fraction, writes=self.is_main

@@ -223,6 +223,21 @@ def test_few_clips_at_once_are_compared_with_the_whole_batch(config_file, video_
     assert last["loss"] > 0 and last["embedding_std"] > 0
 
 
+def test_fast_convolutions_train_to_the_same_weights(config_file, video_folder, tmp_path):
+    more = ["train.steps=3", "optim.lr=0.02"]
+    fast = run(config_file, video_folder, tmp_path / "fast", *more)
+    plain = run(config_file, video_folder, tmp_path / "plain", "train.fast_conv=false", *more)
+    assert_same_weights(fast, plain, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_compiled_encoder_trains_to_the_same_weights(config_file, video_folder, tmp_path):
+    more = ["train.steps=2", "optim.lr=0.02"]
+    plain = run(config_file, video_folder, tmp_path / "plain", *more)
+    compiled = run(config_file, video_folder, tmp_path / "compiled", "train.compile=true", *more)
+    assert_same_weights(plain, compiled, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["lars", "adamw"])
 def test_other_optimisers_resume_exactly(config_file, video_folder, tmp_path, name):
     more = [f"optim.name={name}", "train.steps=4"]
