@@ -267,8 +267,10 @@ def read_clips(video: FrameSource, frames_VT: Ints) -> Tensor:
     """
     unique, place_VT = np.unique(frames_VT, return_inverse=True)
     frames_NHWC: NDArray[np.uint8] = np.ascontiguousarray(video.frames(unique))
-    clips_VTHWC = torch.from_numpy(frames_NHWC)[torch.from_numpy(place_VT.reshape(frames_VT.shape))]
-    return clips_VTHWC.permute(0, 4, 1, 2, 3)
+    # Frame by frame; indexing with [] copies byte by byte, which takes ten times as long.
+    row_VT = torch.from_numpy(place_VT.reshape(-1))
+    clips_VTHWC = torch.from_numpy(frames_NHWC).index_select(0, row_VT)
+    return clips_VTHWC.unflatten(0, frames_VT.shape).permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)

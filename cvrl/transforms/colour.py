@@ -291,9 +291,9 @@ def _rotate_hue(clip: Tensor, turn: float) -> Tensor:
     hue = way.div_(chroma.clamp(min=_TINY)).add_(start)
     hue.sub_((hue / 6).floor_().mul_(6))
     # Each channel is high within one sextant of its own hue (0, 2, 4) and low beyond two.
-    shares = (
-        (hue - 3).abs_().sub_(1),
-        (hue - 2).abs_().neg_().add_(2),
-        (hue - 4).abs_().neg_().add_(2),
-    )
-    return torch.stack([share.clamp_(0, 1).mul_(chroma).add_(low) for share in shares])
+    turned = torch.empty_like(clip, memory_format=torch.contiguous_format)
+    for share, opposite in zip(turned, (3, 2, 4), strict=True):
+        torch.sub(hue, opposite, out=share).abs_()
+    turned[0].sub_(1)
+    turned[1:].neg_().add_(2)
+    return turned.clamp_(0, 1).mul_(chroma).add_(low)

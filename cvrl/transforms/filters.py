@@ -5,8 +5,8 @@ leaks from one frame into the next.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cvrl.transforms.colour import luma_of
 from cvrl.transforms.geometry import Box, box_by_area, cut_box
-from cvrl.transforms.op import Op, Shape, in_pieces, integer, pair, to_float, uniform
+from cvrl.transforms.op import Op, Shape, integer, pair, to_float, uniform
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
 
@@ -67,23 +67,16 @@ class GaussianBlur(Op[float]):
     def _apply(self, clip_CTHW: Tensor, params: float) -> Tensor:
         size = clip_CTHW.shape[2] // 10 if self.kernel_size is None else self.kernel_size
         half = half_gaussian(params, size // 2)
-        for axis in (3, 2):
-            clip_CTHW = in_pieces(partial(self._along, half=half, axis=axis), clip_CTHW)
-        return clip_CTHW
-
-    def _along(self, clip_CTHW: Tensor, half: list[float], axis: int) -> Tensor:
-        radius, length = len(half) - 1, clip_CTHW.shape[axis]
-        border = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
-        mode = "replicate" if self.padding == "replicate" else "constant"
-        padded = F.pad(clip_CTHW, border, mode)
-        # Shifted sums: several times faster than conv2d here, and the same bits for every frame.
-        total = padded.narrow(axis, radius, length) * half[0]
-        both = torch.empty_like(total)
-        for shift, weight in enumerate(half[1:], start=1):
-            before = padded.narrow(axis, radius - shift, length)
-            after = padded.narrow(axis, radius + shift, length)
-            total.add_(torch.add(before, after, out=both), alpha=weight)
-        return total
+        # A product with a banded matrix a side: on a CPU twice as fast as sums of shifted frames,
+        # many times as fast as conv2d, and the same bits for a frame whichever others come along.
+        channels, frames, height, width = clip_CTHW.shape
+        down_HH, along_WW = (
+            banded(half, side, replicate=self.padding == "replicate").to(clip_CTHW)
+            for side in (height, width)
+        )
+        images = clip_CTHW.reshape(channels * frames, height, width)
+        images = images.bmm(along_WW.T.expand(len(images), -1, -1))
+        return down_HH.expand(len(images), -1, -1).bmm(images).reshape(clip_CTHW.shape)
 
 
 @dataclass(frozen=True)
@@ -202,6 +195,33 @@ def half_gaussian(sigma: float, radius: int) -> list[float]:
     half = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(radius + 1)]
     total = half[0] + 2 * sum(half[1:])
     return [weight / total for weight in half if weight / total > _NO_WEIGHT]
+
+
+def banded(half: Sequence[float], size: int, *, replicate: bool) -> Tensor:
+    """A filter along a line of pixels as a matrix: each row weighs all pixels for one result.
+
+    Args:
+        half: weights from the centre outwards, see :func:`half_gaussian`.
+        size: pixels of the line.
+        replicate: beyond its ends lie their values again, instead of zeros.
+
+    Returns:
+        float32 (size, size).
+
+    Example:
+        >>> banded([0.5, 0.25], 3, replicate=False)
+        tensor([[0.5000, 0.2500, 0.0000],
+                [0.2500, 0.5000, 0.2500],
+                [0.0000, 0.2500, 0.5000]])
+    """
+    weight = F.pad(torch.tensor(half), (0, size))  # at a distance of 0, 1, ... pixels
+    place = torch.arange(size)
+    rows = weight[(place[:, None] - place).abs()]
+    if replicate:
+        beyond = weight.flip(0).cumsum(0).flip(0)  # of all that lies so far away or farther
+        rows[:, 0] += beyond[place + 1]
+        rows[:, -1] += beyond[size - place]
+    return rows
 
 
 def _within(generator: torch.Generator | None, limits: tuple[float, float]) -> float:
