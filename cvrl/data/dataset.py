@@ -20,7 +20,8 @@ from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, t
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
 from cvrl.data.shows import Show, rearrange, repaint
-from cvrl.data.video import Decoder, Limits, open_video
+from cvrl.data.surveys import Surveys
+from cvrl.data.video import Decoder, Limits, Survey, open_video
 from cvrl.data.views import Views
 from cvrl.transforms.recipe import Params, Recipe
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -126,12 +127,14 @@ class VideoReader:
         cache: keeps decoded frames; None decodes each time.
         decoder: who decodes, see :func:`cvrl.data.video.open_video`.
         cameras: names of the files in an event's folder, where paths are those of events.
+        surveys: remembers each file's packets for its next visit; None looks at them each time.
     """
 
     limits: Limits = Limits()
     cache: FrameCache | None = None
     decoder: Decoder = "pyav"
     cameras: tuple[str, ...] = ()
+    surveys: Surveys[Survey] | None = None
 
     def open(self, path: str) -> FrameSource:
         """The video at ``path``, cached or decoded; of an event, all films one after another."""
@@ -142,7 +145,7 @@ class VideoReader:
     def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
             return self.cache.open(path, self.limits, self.decoder)
-        return open_video(path, limits=self.limits, decoder=self.decoder)
+        return open_video(path, limits=self.limits, decoder=self.decoder, surveys=self.surveys)
 
 
 class TrainDataset(Dataset[Sample]):
@@ -270,7 +273,7 @@ def read_clips(video: FrameSource, frames_VT: Ints) -> Tensor:
     # Frame by frame; indexing with [] copies byte by byte, which takes ten times as long.
     row_VT = torch.from_numpy(place_VT.reshape(-1))
     clips_VTHWC = torch.from_numpy(frames_NHWC).index_select(0, row_VT)
-    return clips_VTHWC.unflatten(0, frames_VT.shape).permute(0, 4, 1, 2, 3)
+    return clips_VTHWC.view(*frames_VT.shape, *frames_NHWC.shape[1:]).permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ from cvrl.data.frames import Video
 from cvrl.data.frames_folder import FramesFolder
 from cvrl.data.limits import Clock, Limits, check_file, reason_of
 from cvrl.data.packets import Packets, Timeline, is_idr, seconds
+from cvrl.data.surveys import Surveys
 from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
 from cvrl.data.upright import Turn
 from cvrl.utils.errors import CorruptVideoError
@@ -71,6 +73,7 @@ def open_video(
     limits: Limits = _DEFAULT_LIMITS,
     fps: float = _DEFAULT_FPS,
     decoder: Decoder = "pyav",
+    surveys: "Surveys[Survey] | None" = None,
 ) -> Video:
     """Open a video file, or a folder of jpg or png frames.
 
@@ -79,6 +82,7 @@ def open_video(
         limits: what the video may cost.
         fps: frames a second of a folder of frames; a file tells its own.
         decoder: who decodes a file's frames; decord only where it gives those of PyAV.
+        surveys: remembers what a look through a file gave, for who comes back to it.
 
     Returns:
         The video: its count, times and size are known, no frame is kept.
@@ -100,11 +104,13 @@ def open_video(
     if os.path.isdir(name):
         return Video(name, FramesFolder(name, fps=fps, limits=limits))
     check_file(name)
-    return Video(name, _VideoFile(name, limits, decoder))
+    look = partial(_survey, name, limits, decoder)
+    survey = look() if surveys is None else surveys.of(name, (limits, decoder), look)
+    return Video(name, _VideoFile(name, limits, survey))
 
 
 @dataclass(frozen=True)
-class _Survey:
+class Survey:
     """What was found out about a file before any of its frames was asked for.
 
     ``timeline`` is None where timestamps do not tell frames apart, and a frame is known by its
@@ -126,10 +132,10 @@ class _Survey:
 class _VideoFile:
     """The frames of one encoded file, which is opened anew for each read."""
 
-    def __init__(self, path: str, limits: Limits, decoder: Decoder) -> None:
+    def __init__(self, path: str, limits: Limits, survey: Survey) -> None:
         self._path = path
         self._limits = limits
-        self._survey = _survey(path, limits, decoder)
+        self._survey = survey
         self.fps = self._survey.fps
         self.times = self._survey.times_N
         self.size = self._survey.turn.size(*self._survey.coded_size)
@@ -313,7 +319,7 @@ class _File:
         except IndexError as error:  # at the end, over a stream that turned up late
             logger.debug("%s: PyAV: %s", self.path, error)
 
-    def convert(self, frame: "VideoFrame", survey: _Survey) -> NDArray[np.uint8]:
+    def convert(self, frame: "VideoFrame", survey: Survey) -> NDArray[np.uint8]:
         """A frame as (H, W, 3) RGB, upright."""
         self.limits.check_size(self.path, frame.height, frame.width)
         height, width = survey.coded_size
@@ -343,7 +349,7 @@ def _opened(path: str, limits: Limits, clock: Clock) -> Iterator[_File]:
         raise CorruptVideoError(path, reason_of(error)) from error
 
 
-def _survey(path: str, limits: Limits, decoder: Decoder) -> _Survey:
+def _survey(path: str, limits: Limits, decoder: Decoder) -> Survey:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
     clock = limits.clock(path)
     with _opened(path, limits, clock) as file:
@@ -359,7 +365,7 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> _Survey:
         times_N = seconds(timeline.pts_N, unit)
         skips = traits.codec in _SKIPPABLE
         by_decord = decoder == "decord" and decord_agrees(traits, timeline)
-        return _Survey(packets, timeline, times_N, fps, traits.size, turn, skips, by_decord)
+        return Survey(packets, timeline, times_N, fps, traits.size, turn, skips, by_decord)
     times = _decode_times(path, limits, clock)
     if timeline and times != timeline.pts_N.tolist():
         timeline = None
@@ -367,7 +373,7 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> _Survey:
         times_N = np.arange(len(times), dtype=np.float64) / fps
     else:  # packed B-frames come out in order, but with each other's times: hence the sort
         times_N = seconds(np.sort(np.array(times, np.int64)), unit)
-    return _Survey(packets, timeline, times_N, fps, traits.size, turn, skips=False, by_decord=False)
+    return Survey(packets, timeline, times_N, fps, traits.size, turn, skips=False, by_decord=False)
 
 
 def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:

@@ -11,6 +11,7 @@ from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.data.surveys import Surveys
 from cvrl.data.views import Views
 from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
@@ -128,7 +129,7 @@ def build_reader(config: Config) -> VideoReader:
     """How the run opens its files, with a cache of decoded frames where one is asked for."""
     data = config.data
     if data.cache_dir is None:
-        return VideoReader(decoder=data.decoder)
+        return VideoReader(decoder=data.decoder, surveys=Surveys())
     if data.cache_short_side < 1:
         raise UserError(
             "data.cache_short_side",

@@ -283,13 +283,14 @@ def _rotate_hue(clip: Tensor, turn: float) -> Tensor:
     chroma = value - low
     # Which channel is the largest (the first wins) gives the start of the sextant and the way.
     is_red = torch.eq(red, value, out=torch.empty_like(red))
-    is_green = torch.eq(green, value, out=torch.empty_like(red)).mul_(1 - is_red)
-    is_blue = (1 - is_red).sub_(is_green)
+    not_red = 1 - is_red
+    is_green = torch.eq(green, value, out=value).mul_(not_red)
+    is_blue = not_red.sub_(is_green)
     way = (green - blue).mul_(is_red)
-    way.add_((blue - red).mul_(is_green)).add_((red - green).mul_(is_blue))
-    start = is_green.mul_(2).add_(is_blue.mul_(4)).add_(6 * turn)
+    way.addcmul_(blue - red, is_green).addcmul_(red - green, is_blue)
+    start = is_green.mul_(2).add_(is_blue, alpha=4).add_(6 * turn)
     hue = way.div_(chroma.clamp(min=_TINY)).add_(start)
-    hue.sub_((hue / 6).floor_().mul_(6))
+    hue.sub_((hue / 6).floor_(), alpha=6)
     # Each channel is high within one sextant of its own hue (0, 2, 4) and low beyond two.
     turned = torch.empty_like(clip, memory_format=torch.contiguous_format)
     for share, opposite in zip(turned, (3, 2, 4), strict=True):
