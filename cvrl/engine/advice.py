@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from cvrl.config import Config
 from cvrl.data.loader import enough_workers
+from cvrl.engine.build import kept_side
 
 WAITS = 0.05  # of the loop's time for batches: more of it, and data is what holds a run back
 SLOWED = 1.15  # times its time alone that a step takes where the workers hold it up
 SLOW_COPY = 0.1  # of a step for copying its batch to the device
 SLOW_AUGMENT = 0.5  # of a step for the device's part of the augmentation
-LARGER = 8 / 7  # kept frames against clips: what crops of recipes want to choose from
+WORTH = 0.25  # of a sample for decoding, where augmentation costs more and nobody can take it
+FASTER = 0.95  # of the time the model takes that another form of it should need at most
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Parts:
         transfer_s: copying a step's clips to the device.
         device_augment_s: the device's part of the augmentation, a step.
         model_s: forward, backward and optimiser, a step.
+        fast_model_s: the same with ``train.fast_conv``; None where it is on or cannot be.
         loop_step_s: a step in the loop, beside the workers, its waiting left out.
         waiting: share of the loop's time that waits for batches.
         workers: processes of the loop.
@@ -42,6 +45,7 @@ class Parts:
     transfer_s: float
     device_augment_s: float
     model_s: float
+    fast_model_s: float | None
     loop_step_s: float
     waiting: float
     workers: int
@@ -60,8 +64,21 @@ class Parts:
 
     @property
     def enough(self) -> int:
-        """Workers with which data would keep up, however many cores there are."""
-        return enough_workers(self.videos * self.sample_s, self.step_s)
+        """Workers with which data would keep up, however many cores there are.
+
+        By what samples cost; and if the loop waits with as many, by how much it does.
+        """
+        by_cost = enough_workers(self.videos * self.sample_s, self.step_s)
+        if self.waiting <= WAITS:
+            return by_cost
+        return max(by_cost, enough_workers(self.workers, max(1 - self.waiting, 1e-3)))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether workers take cores that the model computes on."""
+        work = self.videos * self.sample_s / self.step_s
+        slowed = self.loop_step_s > SLOWED * self.step_s
+        return not self.on_gpu and self.workers > 0 and slowed and work > SLOWED - 1
 
 
 def advise(parts: Parts, config: Config, cores: int) -> list[str]:
@@ -78,19 +95,18 @@ def advise(parts: Parts, config: Config, cores: int) -> list[str]:
     Example:
         >>> from cvrl.config import DataConfig
         >>> times = dict(decode_s=0.1, first_decode_s=None, augment_s=0.02, short_side=128)
-        >>> step = dict(transfer_s=0.0, device_augment_s=0.0, model_s=0.2, loop_step_s=0.2)
-        >>> run = dict(on_gpu=True, videos=8, waiting=0.6, workers=2, threads=1, divides=True)
-        >>> advise(Parts(**times, **step, **run), Config(data=DataConfig(train="videos")), cores=8)
+        >>> step = dict(transfer_s=0.0, device_augment_s=0.0, model_s=0.2)
+        >>> loop = dict(loop_step_s=0.2, waiting=0.6, workers=2, threads=1, fast_model_s=None)
+        >>> parts = Parts(on_gpu=True, videos=8, divides=True, **times, **step, **loop)
+        >>> advise(parts, Config(data=DataConfig(train="videos")), cores=8)
         ['data.workers=5: 60% of the time waits for data with 2 workers']
     """
     if parts.waiting > WAITS:
         return _feed(parts, config, cores)
-    lines = []
-    if not parts.on_gpu and parts.workers and parts.loop_step_s > SLOWED * parts.step_s:
-        lines.append(_make_room(parts, config))
-    elif not parts.on_gpu:
-        lines += _more_threads(parts, cores)
-    lines += _gpu_step(parts, config, cores) if parts.on_gpu else _cpu_step(config)
+    if parts.on_gpu:
+        lines = _gpu_step(parts, config, cores)
+    else:
+        lines = _room_on_cpu(parts, config, cores) + _cpu_step(parts, config)
     return lines or [
         "nothing: the model is the limit, which is what one wants; only a smaller encoder or clip "
         "(clip.size, clip.frames) takes less time"
@@ -103,66 +119,67 @@ def _feed(parts: Parts, config: Config, cores: int) -> list[str]:
     lines = []
     workers = min(parts.enough, cores)
     if parts.workers < workers:
-        lines.append(f"data.workers={workers}: {waits} with {parts.workers} workers")
-        waits = f"{parts.enough} workers would be needed and there are {cores} cores"
+        lines.append(f"data.workers={workers}: {waits} with {counted(parts.workers, 'worker')}")
+        needed = counted(parts.enough, "worker")
+        waits = f"{needed} would be needed where there are {counted(cores, 'core')}"
     if not lines or parts.enough > cores:
         lines.append(_cheaper_samples(parts, config, waits))
     return lines
 
 
-def _make_room(parts: Parts, config: Config) -> str:
-    """The workers and the model are in each other's way on the cores of a CPU."""
-    slowed = f"beside {parts.workers} workers a step takes {parts.loop_step_s / parts.step_s:.1f}"
-    slowed += " times its time alone"
-    if parts.workers > parts.enough:
-        return f"data.workers={parts.enough}: so many are enough, and {slowed}"
-    return _cheaper_samples(parts, config, slowed)
-
-
 def _cheaper_samples(parts: Parts, config: Config, reason: str) -> str:
-    """The setting that takes most off the larger part of a sample."""
-    decodes = parts.decode_s >= parts.augment_s
-    name = "decoding" if decodes else "augmentation"
-    share = max(parts.decode_s, parts.augment_s) / max(parts.sample_s, 1e-9)
-    remedy = _cheaper_decoding(parts, config) if decodes else _cheaper_augmentation(parts, config)
-    return f"{remedy}: {name} is {share:.0%} of a sample, and {reason}"
+    """The setting that takes most off a sample; one that changes what is learned comes last."""
+    decoding, augmenting = (part / parts.sample_s for part in (parts.decode_s, parts.augment_s))
+    augments = f"augmentation is {augmenting:.0%} of a sample, and {reason}"
+    movable = parts.on_gpu and parts.divides and config.data.augment_on == "worker"
+    if augmenting > decoding and movable:
+        return f"data.augment_on=device: {augments}"
+    if cheaper := _cheaper_decoding(parts, config, reason):
+        return cheaper
+    if augmenting > decoding and config.augment.name != "light":
+        return f"augment.name=light, which changes what is learned: {augments}"
+    return f"nothing but more cores: {reason}"
 
 
-def _cheaper_decoding(parts: Parts, config: Config) -> str:
-    kept = round(config.clip.size * LARGER)
+def _cheaper_decoding(parts: Parts, config: Config, reason: str) -> str | None:
+    """What makes reading cheaper; None where that is not worth it, or all has been done."""
+    kept, share = kept_side(config), parts.decode_s / parts.sample_s
+    reason = f"decoding is {share:.0%} of a sample, and {reason}"
+    if share < WORTH:
+        return None
     if config.data.cache_dir is None:
-        cache = f"data.cache_dir=runs/cache data.cache_short_side={kept}"
-        prepare = f"datasets/prepare_*.py --short-side {kept} --gop 12"
-        return f"{cache}, or prepare the videos with {prepare}"
-    if config.data.cache_short_side > kept:
-        return f"data.cache_short_side={kept}"
-    return "data.cache_dir on a faster disk"
+        prepare = f"; or prepare the videos with datasets/prepare_*.py --short-side {kept} --gop 12"
+        further = prepare if parts.short_side > kept else ""
+        return f"data.cache_dir=runs/cache data.cache_short_side={kept}: {reason}{further}"
+    if config.data.cache_short_side > 2 * kept:
+        return f"data.cache_short_side={kept}: {reason}"
+    return None
 
 
-def _cheaper_augmentation(parts: Parts, config: Config) -> str:
-    if parts.on_gpu and parts.divides and config.data.augment_on == "worker":
-        return "data.augment_on=device"
-    if parts.short_side > 2 * config.clip.size and config.data.cache_dir is None:
-        kept = round(config.clip.size * LARGER)
-        return f"data.cache_dir=runs/cache data.cache_short_side={kept}"
-    if config.augment.name != "light":
-        return "augment.name=light (which changes what is learned)"
-    return "nothing but more cores"
+def _room_on_cpu(parts: Parts, config: Config, cores: int) -> list[str]:
+    """What gives the model more of the cores that it shares with the workers.
 
-
-def _more_threads(parts: Parts, cores: int) -> list[str]:
+    Fewer workers would not: they have the same samples to make.
+    """
+    if parts.crowded:
+        times = f"{parts.loop_step_s / parts.step_s:.1f} times its time alone"
+        slowed = f"beside {counted(parts.workers, 'worker')} a step takes {times}"
+        cheaper = _cheaper_decoding(parts, config, slowed)
+        return [cheaper] if cheaper else []
     spare = cores - min(parts.enough, parts.workers)
-    if parts.threads >= spare:
-        return []
-    return [f"train.threads={spare}: the model computes on {parts.threads} of {cores} cores"]
+    if parts.threads < spare:
+        computes = f"the model computes on {parts.threads} of {counted(cores, 'core')}"
+        return [f"train.threads={spare}: {computes}"]
+    return []
 
 
-def _cpu_step(config: Config) -> list[str]:
+def _cpu_step(parts: Parts, config: Config) -> list[str]:
     """What makes a step on a CPU shorter."""
     if config.train.precision != "fp32":
         return ["train.precision=fp32: a CPU without AMX is faster in it, with train.fast_conv"]
-    if not config.train.fast_conv:
-        return ["train.fast_conv=true: the same numbers, in the forms a CPU computes fastest"]
+    if parts.fast_model_s is not None and parts.fast_model_s < FASTER * parts.model_s:
+        faster = f"the model takes {parts.fast_model_s / parts.model_s:.2f} of its time with it"
+        return [f"train.fast_conv=true: {faster}, with the same numbers to 1e-4"]
     return []
 
 
@@ -187,3 +204,13 @@ def _gpu_step(parts: Parts, config: Config, cores: int) -> list[str]:
     if not train.compile:
         lines.append(f"train.compile=true: {model}, each operation by itself")
     return lines
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, in words.
+
+    Example:
+        >>> counted(1, "core"), counted(2, "core")
+        ('1 core', '2 cores')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -26,7 +26,7 @@ from cvrl.data.dataset import BadVideo, Batch, TrainDataset, VideoReader
 from cvrl.data.loader import PREFETCH, default_workers, usable_cores
 from cvrl.data.sampler import Visit
 from cvrl.engine import build
-from cvrl.engine.advice import Parts, advise
+from cvrl.engine.advice import Parts, advise, counted
 from cvrl.engine.clock import Clock, Speed
 from cvrl.engine.devices import build_accelerator, torch_threads
 from cvrl.engine.quarantine import Quarantine
@@ -37,7 +37,7 @@ from cvrl.utils.log import track
 STEPS, SECONDS = 12, 20.0  # of the loop, whichever comes first
 SAMPLES, SAMPLE_SECONDS = 16, 6.0  # timed one by one, whichever comes first
 ALONE = 3  # steps timed with no worker beside them
-CACHED_VIDEOS = 64  # that a run with a frame cache is tried on
+CACHED_VIDEOS = 32  # that a run with a frame cache is tried on
 SHOWN_BAD = 5  # files named in the report
 
 
@@ -119,7 +119,7 @@ def _scratch(config: Config, folder: Path, steps: int) -> Config:
     data, train = config.data, config.train
     workers = default_workers() if data.workers is None else data.workers
     cache_dir = None if data.cache_dir is None else str(folder / "cache")
-    least = steps + ALONE + 2 + PREFETCH * workers
+    least = steps + 2 * ALONE + 2 + PREFETCH * workers
     return replace(
         config,
         output=str(folder / "run"),
@@ -145,9 +145,14 @@ def _measure(trainer: Trainer, steps: int, seconds: float) -> tuple[Parts, dict[
     rows = np.resize(rows, max(2, len(rows)))  # the first one is not counted
     with torch_threads(1):  # as a worker has
         first = _time_samples(dataset, rows, epoch=0)
-        samples = _time_samples(dataset, rows, epoch=1) if cached else first
+        again = rows[: 1 + first.count]
+        samples = _time_samples(dataset, again, epoch=1) if cached else first
     speed, micro_batches, bad = _watch_loop(trainer, steps, seconds)
     transfer_s, device_augment_s, model_s = _time_step(trainer, micro_batches)
+    fast_model_s = None
+    if device.type == "cpu" and config.train.precision == "fp32" and not config.train.fast_conv:
+        build.set_up_encoders(replace(config.train, fast_conv=True), trainer.task, device)
+        fast_model_s = _time_step(trainer, micro_batches)[2]
     parts = Parts(
         on_gpu=device.type == "cuda",
         videos=config.train.batch_size,
@@ -158,6 +163,7 @@ def _measure(trainer: Trainer, steps: int, seconds: float) -> tuple[Parts, dict[
         transfer_s=transfer_s,
         device_augment_s=device_augment_s,
         model_s=model_s,
+        fast_model_s=fast_model_s,
         loop_step_s=(1 - speed.data_wait) * _clips(trainer) / speed.clips_per_second,
         waiting=speed.data_wait,
         workers=config.data.workers or 0,
@@ -170,19 +176,21 @@ def _measure(trainer: Trainer, steps: int, seconds: float) -> tuple[Parts, dict[
 def _keep_some(trainer: Trainer) -> int:
     """Train on few videos, so that all are in the cache after two steps; returns how many.
 
-    The list is two batches long. Where these are more than the videos, they take turns in it.
+    The list is one or two batches long. Where that is more than the videos, they take turns in it.
     """
     manifest, batch = trainer.data.train, trainer.config.train.batch_size
-    count = min(len(manifest), 2 * batch, CACHED_VIDEOS)
+    length = batch * min(2, len(manifest) // batch)
+    count = min(length, CACHED_VIDEOS)
     rows = np.linspace(0, len(manifest) - 1, count).astype(np.int64)
-    trainer.data = replace(trainer.data, train=manifest.take(np.resize(rows, 2 * batch)))
+    trainer.data = replace(trainer.data, train=manifest.take(np.resize(rows, length)))
     return count
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """Means over some samples: seconds, pixels; and the bad videos among them."""
+    """Means over some samples: seconds, pixels; how many, and the bad videos among them."""
 
+    count: int
     decode_s: float
     augment_s: float
     short_side: int
@@ -206,7 +214,8 @@ def _time_samples(dataset: TrainDataset, rows: NDArray[np.int64], epoch: int) ->
     speed = clock.lap(step=done)
     sample_s = 1 / speed.clips_per_second
     decode_s = sample_s * speed.data_wait
-    return _Samples(decode_s, sample_s - decode_s, round(statistics.median(reader.sides)), bad)
+    side = round(statistics.median(reader.sides))
+    return _Samples(done, decode_s, sample_s - decode_s, side, bad)
 
 
 @dataclass(frozen=True)
@@ -334,16 +343,19 @@ def _facts(parts: Parts, cores: int) -> dict[str, str]:
     augment = f"{_ms(parts.augment_s)} a sample, in a worker"
     if parts.device_augment_s > 1e-4:
         augment += f"; {_ms(parts.device_augment_s)} a step, on the device"
+    model = f"{_ms(parts.model_s)} a step"
+    if parts.fast_model_s is not None:
+        model += f"; {_ms(parts.fast_model_s)} with train.fast_conv"
     capped = "" if parts.enough <= cores else f", more than there are cores: use {cores}"
-    device = "a GPU" if parts.on_gpu else f"a CPU, {parts.threads} threads"
-    shape = f"{cores} cores, {parts.workers} workers, {parts.videos} videos a step"
+    device = "a GPU" if parts.on_gpu else f"a CPU, {counted(parts.threads, 'thread')}"
+    shape = f"{counted(parts.workers, 'worker')}, {counted(parts.videos, 'video')} a step"
     return {
-        "runs on": f"{device}; {shape}",
+        "runs on": f"{device}; {counted(cores, 'core')}, {shape}",
         "decode": decode,
         "augment": augment,
         "transfer": f"{_ms(parts.transfer_s)} a step",
-        "model": f"{_ms(parts.model_s)} a step",
-        "whole step": f"{_ms(parts.step_s)} alone, {_ms(parts.loop_step_s)} beside the workers",
+        "model": model,
+        "whole step": f"{_ms(parts.step_s)} alone, {_ms(parts.loop_step_s)} in the loop",
         "waiting": f"{parts.waiting:.1%} of the time, for batches",
         "enough workers": f"{parts.enough}{capped}",
     }
