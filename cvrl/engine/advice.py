@@ -11,7 +11,7 @@ SLOWED = 1.15  # times its time alone that a step takes where the workers hold i
 SLOW_COPY = 0.1  # of a step for copying its batch to the device
 SLOW_AUGMENT = 0.5  # of a step for the device's part of the augmentation
 WORTH = 0.25  # of a sample for decoding, where augmentation costs more and nobody can take it
-FASTER = 0.95  # of the time the model takes that another form of it should need at most
+FASTER = 0.9  # of the time the model takes that another form of it should need at most
 
 
 @dataclass(frozen=True)
