@@ -44,7 +44,7 @@ def main() -> None:
     if args.runs < 1:
         raise UserError(f"runs = {args.runs}", "nothing would be measured", "give 1 or more")
     from cvrl.bench.settings import read_settings
-    from cvrl.bench.timing import torch_threads
+    from cvrl.engine.devices import torch_threads
 
     measure = importlib.import_module(f"cvrl.bench.{args.subject}").measure
     settings = read_settings(args.settings, measure)

@@ -16,8 +16,15 @@ def main() -> None:
         "that was stopped. Under torchrun every process takes its share of the batch."
     )
     parser.add_argument("--config", required=True, help="a YAML file, see configs/")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--dry-run", action="store_true", help="check and describe the run, no more"
+    )
+    instead.add_argument(
+        "--bottleneck",
+        action="store_true",
+        help="time decoding, augmentation, transfer, model and waiting on the run's own videos, "
+        "and name the setting to change; nothing is kept",
     )
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
@@ -37,6 +44,11 @@ def main() -> None:
         from cvrl.engine.dry_run import describe_run
 
         print(describe_run(config))
+        return
+    if arguments.bottleneck:
+        from cvrl.engine.bottleneck import describe_bottleneck
+
+        print(describe_bottleneck(config))
         return
     if arguments.splits is not None or arguments.leave_one_out is not None:
         from cvrl.engine.splits import leave_one_out, official_splits, train_splits

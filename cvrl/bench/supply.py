@@ -5,7 +5,6 @@ step waits where W samples take longer than W steps of one sample; so many worke
 make a sample's cost, divided among them, less than a step's.
 """
 
-import math
 import os
 import tempfile
 import time
@@ -19,7 +18,7 @@ from cvrl.bench.footage import write_film
 from cvrl.bench.timing import Goal, Report, interleave
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import Batch, TrainDataset
-from cvrl.data.loader import train_loader
+from cvrl.data.loader import enough_workers, train_loader
 from cvrl.data.manifest import make_manifest
 from cvrl.data.sampler import EveryVideo
 from cvrl.models.backbones import build_encoder
@@ -121,7 +120,7 @@ def measure(
             runs=runs,
         )
         costs = [timing.median_cpu for timing in timings.values()]
-        enough = max(1, math.ceil(costs[0] / costs[1]))
+        enough = enough_workers(*costs)
         order = EveryVideo(batch, batch_size=batch, visits=steps)
         wait = waiting(train_loader(data, order, workers=enough), step)
         grown = growth(small, visits)

@@ -11,8 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -120,23 +119,6 @@ def ratio(timings: Mapping[str, Timing], over: str, under: str, clock: Clock = "
     """
     pairs = zip(timings[over].runs(clock), timings[under].runs(clock), strict=True)
     return statistics.median(a / max(b, 1e-9) for a, b in pairs)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch computes on so many threads inside the block, and on as many as before after it.
-
-    Example:
-        >>> with torch_threads(1):
-        ...     torch.get_num_threads()
-        1
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

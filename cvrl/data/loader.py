@@ -1,5 +1,6 @@
 """Loaders: worker processes that decode and augment while the model computes."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -14,6 +15,19 @@ from cvrl.utils.errors import CorruptVideoError, UserError
 
 Item = TypeVar("Item")
 Joined = TypeVar("Joined")
+PREFETCH = 2  # batches a worker is ahead
+
+
+def usable_cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has.
+
+    Example:
+        >>> usable_cores() >= 1
+        True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_workers(ranks_here: int = 1) -> int:
@@ -23,10 +37,21 @@ def default_workers(ranks_here: int = 1) -> int:
         >>> default_workers() >= 1
         True
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(16, cores // ranks_here))
+    return max(1, min(16, usable_cores() // ranks_here))
+
+
+def enough_workers(batch_s: float, step_s: float) -> int:
+    """Worker processes with which data keeps up: a batch's cost divided among them fits a step.
+
+    Args:
+        batch_s: seconds that one process needs for the samples of a batch.
+        step_s: seconds of a training step, above 0.
+
+    Example:
+        >>> enough_workers(1.0, 0.4), enough_workers(0.1, 0.4)
+        (3, 1)
+    """
+    return max(1, math.ceil(batch_s / step_s))
 
 
 class Batches(Generic[Joined]):
@@ -74,7 +99,7 @@ def train_loader(
         collate_fn=_GuardedCollate(collate),
         pin_memory=pin_memory,
         worker_init_fn=_begin_worker if workers else None,
-        prefetch_factor=2 if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
     )
     return Batches(loader)
 

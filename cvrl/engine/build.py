@@ -134,10 +134,21 @@ def build_reader(config: Config) -> VideoReader:
         raise UserError(
             "data.cache_short_side",
             "a frame cache needs the size to keep",
-            f"set it to {config.clip.size * 8 // 7} or so",
+            f"set it to {kept_side(config)} or so",
         )
     cache = FrameCache(data.cache_dir, data.cache_short_side)
     return VideoReader(cache=cache, decoder=data.decoder)
+
+
+def kept_side(config: Config) -> int:
+    """Pixels of the shorter side of kept frames: a little more than the clips that crops make.
+
+    Example:
+        >>> from cvrl.config import ClipConfig, DataConfig
+        >>> kept_side(Config(data=DataConfig(train="videos"), clip=ClipConfig(size=112)))
+        128
+    """
+    return config.clip.size * 8 // 7
 
 
 def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> Task:

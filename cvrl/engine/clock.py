@@ -49,8 +49,10 @@ class Clock:
     def waiting(self) -> Iterator[None]:
         """Time spent in this block is waiting for data."""
         asked = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - asked
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - asked
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -1,5 +1,8 @@
 """Devices, processes and precision, through accelerate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -33,3 +36,20 @@ def build_accelerator(train: TrainConfig) -> Accelerator:
         # buffers are made equal by what fills them: synchronised batch norm, gathered queues
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch computes on so many threads inside the block, and on as many as before after it.
+
+    Example:
+        >>> with torch_threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

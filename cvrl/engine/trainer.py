@@ -111,7 +111,7 @@ class Trainer:
         progress = TrainProgress(self.schedule.total_steps, self.step, enabled=self.is_main)
         monitor = self._monitor() if self.is_main else None
         try:
-            with closing(self._batches()) as batches:
+            with closing(self.batches()) as batches:
                 for micro_batches in batches:
                     losses = self.train_step(micro_batches)
                     self.step += 1
@@ -164,8 +164,11 @@ class Trainer:
         losses = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return losses | {"loss": dist.average(losses["loss"])}
 
-    def _batches(self) -> Generator[list[Batch], None, None]:
-        """This rank's share of each step's batch, in ``train.accumulate`` parts."""
+    def batches(self) -> Generator[list[Batch], None, None]:
+        """This rank's share of each step's batch, in ``train.accumulate`` parts, from this step on.
+
+        Time spent in getting them is waiting, on the trainer's clock.
+        """
         config = self.config
         sampler = VisitSampler(
             videos=len(self.data.train),

@@ -3,7 +3,7 @@
 import pytest
 
 from cvrl.bench.dense import GOALS, measure
-from cvrl.bench.timing import torch_threads
+from cvrl.engine.devices import torch_threads
 
 
 def test_a_small_setting():

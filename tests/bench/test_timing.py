@@ -16,8 +16,8 @@ from cvrl.bench.timing import (
     describe_machine,
     interleave,
     ratio,
-    torch_threads,
 )
+from cvrl.engine.devices import torch_threads
 from cvrl.utils.errors import UserError
 
 

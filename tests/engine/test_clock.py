@@ -18,6 +18,15 @@ def test_a_lap_counts_clips_and_waiting():
     assert 0.3 < speed.data_wait < 0.7
 
 
+def test_waiting_that_ends_in_an_error_was_waiting_all_the_same():
+    clock = Clock(clips_per_step=1)
+    clock.start(0)
+    with pytest.raises(KeyError), clock.waiting():
+        time.sleep(0.02)
+        raise KeyError
+    assert clock.lap(1).data_wait > 0.5
+
+
 def test_a_pause_is_not_counted():
     clock = Clock(clips_per_step=1)
     clock.start(0)
