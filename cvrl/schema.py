@@ -34,7 +34,8 @@ class DataConfig:
     label_seed: int | None = _in("[0, inf)", None)  # of that draw; null: the run's
     unlabelled: Literal["drop", "keep"] = "drop"  # the rest of train, after that draw
     workers: int | None = _in("[0, inf)", None)  # loader processes; null: by the machine's cores
-    decoder: Literal["pyav", "decord"] = "pyav"  # decord2 only where it gives the same frames
+    decoder: Literal["pyav", "decord", "lossy"] = "pyav"  # decord2 only where frames are the same;
+    # lossy: PyAV without the codec's smoothing of block edges, faster, frames a little off
     cache_dir: str | None = None  # decoded frames are kept here; null: no cache
     cache_short_side: int = _in("[0, inf)", 0)  # pixels of what is kept; goes with `cache_dir`
     augment_on: Literal["worker", "device"] = "worker"

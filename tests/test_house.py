@@ -45,7 +45,10 @@ SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
 DOORS = {
     "pytorchvideo": ("cvrl/models/backbones.py", "cvrl/bench/"),
     "decord": ("cvrl/data/decord_reader.py", "cvrl/bench/"),
-    "av": ("cvrl/data/video.py", "cvrl/data/container.py", "cvrl/data/encode.py", "cvrl/bench/"),
+    "av": (
+        *("cvrl/data/video.py", "cvrl/data/pyav_file.py", "cvrl/data/container.py"),
+        *("cvrl/data/encode.py", "cvrl/bench/"),
+    ),
     "fvcore": ("cvrl/bench/", "cvrl/engine/"),
     "torchcodec": ("cvrl/bench/",),
     "kornia": ("cvrl/bench/",),

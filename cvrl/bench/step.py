@@ -95,7 +95,7 @@ def _one(name: str, clips_BCTHW: Tensor, runs: int, has_peer: bool, compile: boo
     share = {key: share_of_peak(flops, timings[f"{name} {key}"], product) for key in networks}
     of_peer = ratio(timings, f"{name} cvrl", f"{name} {peer}") if has_peer else None
     shares = ", ".join(f"{key} at {part:.0%}" for key, part in share.items())
-    why = f"{shares} of a matrix product's speed; batch norm and ReLU wait for memory"
+    why = f"{shares} of a matrix product's speed"
     missed = of_peer is not None and of_peer > GOAL
     goals = [Goal(f"{name}: cvrl / {peer}", of_peer, GOAL, "at most", note=why if missed else "")]
     if name == "r3d50":

@@ -1,15 +1,17 @@
 """Decoded frames kept on disk, small: a training run then reads each video file once.
 
 A cached video is a ``.npy`` of uint8 frames, opened as a memory map, so reading a clip costs no
-decoding and workers share the pages. The key holds the file's name, size and time of change: an
-edited video is decoded anew. Entries are written under a temporary name and renamed, so concurrent
-workers and killed runs leave only whole entries.
+decoding and workers share the pages. The key is a hash of the file's bytes: an edited video is
+decoded anew, and a copied or renamed one is not. Which hash a file has is noted beside the entries
+under its name, size and time of change, so that a file's bytes are read once. All is written under
+a temporary name and renamed, so concurrent workers and killed runs leave only what is whole.
 """
 
 import hashlib
 import json
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -106,7 +108,8 @@ class FrameCache:
         Raises:
             CorruptVideoError: the file cannot be decoded.
         """
-        entry = self.folder / f"{self._key(path)}.npy"
+        kind = f"{self.short_side}-lossy" if decoder == "lossy" else str(self.short_side)
+        entry = self.folder / f"{self._content(path)}-{kind}.npy"
         if not entry.exists():
             video = open_video(path, limits=limits, decoder=decoder)
             if self._is_full() or Path(path).is_dir():
@@ -140,13 +143,23 @@ class FrameCache:
                 logger.warning("%s: frame cache is full; further videos are decoded", self.folder)
         return self._full
 
-    def _key(self, path: str) -> str:
+    def _content(self, path: str) -> str:
         try:
             state = os.stat(path)
-        except OSError:
-            return "missing"  # opening it says why
-        name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}|{self.short_side}"
-        return hashlib.sha256(name.encode()).hexdigest()[:32]
+            name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}"
+            note = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.key"
+            if note.exists():
+                return note.read_text()
+            digest = hashlib.sha256()
+            with open(path, "rb") as file:
+                for block in iter(partial(file.read, 2**20), b""):
+                    digest.update(block)
+        except OSError:  # opening it says why; a folder of frames is not kept
+            return "unreadable"
+        content = digest.hexdigest()[:32]
+        with atomic_path(note) as temporary:
+            temporary.write_text(content)
+        return content
 
 
 def _size(item: os.DirEntry[str]) -> int:

@@ -26,31 +26,29 @@ stream, frames are scaled to the size of the first.
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvrl.data.container import claimed_frames, turn_of, video_stream
+from cvrl.data.container import turn_of
 from cvrl.data.decord_reader import read_with_decord
 from cvrl.data.frames import Video
 from cvrl.data.frames_folder import FramesFolder
 from cvrl.data.limits import Clock, Limits, check_file, reason_of
-from cvrl.data.packets import Packets, Timeline, is_idr, seconds
+from cvrl.data.packets import Packets, Timeline, seconds
+from cvrl.data.pyav_file import File, opened
 from cvrl.data.surveys import Surveys
-from cvrl.data.trust import Traits, decord_agrees, packets_are_frames
+from cvrl.data.trust import decord_agrees, packets_are_frames
 from cvrl.data.upright import Turn
 from cvrl.utils.errors import CorruptVideoError
 
 if TYPE_CHECKING:
-    from av import Packet
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 __all__ = ["Limits", "Video", "open_video"]
 
@@ -61,10 +59,8 @@ _DEFAULT_FPS = 25.0
 _HIGHEST_FPS = 1000  # above it a rate is a clock's: that of an mp3's cover picture is 90000
 _SKIPPABLE = frozenset(("h264", "mpeg4"))  # B-frames may be left out without harm to the others
 _SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
-# Demuxers that open other files, wait for a network, or draw text as pictures.
-_REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
 _DECORD_COST = 2**30  # pixels decoded in one call, which no clock can stop
-Decoder = Literal["pyav", "decord"]
+Decoder = Literal["pyav", "decord", "lossy"]
 
 
 def open_video(
@@ -81,7 +77,8 @@ def open_video(
         path: the file or folder. Its content matters, its name does not.
         limits: what the video may cost.
         fps: frames a second of a folder of frames; a file tells its own.
-        decoder: who decodes a file's frames; decord only where it gives those of PyAV.
+        decoder: who decodes a file's frames; decord only where it gives those of PyAV. ``lossy`` is
+            PyAV without the codec's smoothing of block edges: faster, and frames a little off.
         surveys: remembers what a look through a file gave, for who comes back to it.
 
     Returns:
@@ -127,6 +124,7 @@ class Survey:
     turn: Turn
     skips: bool
     by_decord: bool
+    unfiltered: bool
 
 
 class _VideoFile:
@@ -155,42 +153,46 @@ class _VideoFile:
                     return decoded
         done = 0
         if timeline:
-            with _opened(self._path, self._limits, clock) as file:
+            with self._opened(clock) as file:
                 done = self._fill_by_seeking(frames, indices, timeline, file)
         if done < len(indices):
-            with _opened(self._path, self._limits, clock) as file:
+            with self._opened(clock) as file:
                 self._fill_in_order(frames, indices, done, file)
         return frames
 
+    def _opened(self, clock: Clock) -> AbstractContextManager[File]:
+        return opened(self._path, self._limits, clock, unfiltered=self._survey.unfiltered)
+
     def _fill_by_seeking(
-        self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: "_File"
+        self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: File
     ) -> int:
         """Decode from key frames; returns how many frames, from the first on, are certain."""
+        survey = self._survey
         run: Iterator[tuple[int, VideoFrame]] = iter(())
         at = -1 - _SEEK_WORTH
-        asked = frozenset(timeline.pts_N[indices].tolist()) if self._survey.skips else None
+        asked = frozenset(timeline.pts_N[indices].tolist()) if survey.skips else None
         for done, index in enumerate(indices):
             row, first = timeline.start_before(index)
             if first > at + _SEEK_WORTH:
-                run = file.decode_from(row, self._survey.packets, timeline, asked)
+                run = file.decode_from(row, survey.packets, timeline, asked)
             at, frame = next((pair for pair in run if pair[0] >= index), (-1, None))
             if at != index or frame is None:
                 return done
-            frames[done] = file.convert(frame, self._survey)
+            frames[done] = file.convert(frame, survey.coded_size, survey.turn)
         return len(indices)
 
     def _fill_in_order(
-        self, frames: NDArray[np.uint8], indices: Sequence[int], done: int, file: "_File"
+        self, frames: NDArray[np.uint8], indices: Sequence[int], done: int, file: File
     ) -> None:
         """Decode from the start of the file, for the frames that are not done yet."""
         import av
 
-        timeline = self._survey.timeline
+        survey, timeline = self._survey, self._survey.timeline
         reason = "the stream ends before it"
         try:
             for place, frame in enumerate(file.decode()):
                 if indices[done] == (timeline.find(frame.pts) if timeline else place):
-                    frames[done] = file.convert(frame, self._survey)
+                    frames[done] = file.convert(frame, survey.coded_size, survey.turn)
                     done += 1
                     if done == len(indices):
                         return
@@ -202,157 +204,10 @@ class _VideoFile:
         )
 
 
-class _File:
-    """A file opened by PyAV, and the video stream chosen in it. Decodes on the calling thread."""
-
-    def __init__(
-        self, path: str, limits: Limits, clock: Clock, container: "InputContainer"
-    ) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self.path = path
-        self.limits = limits
-        self.clock = clock
-        self.container = container
-        self._reformatter = VideoReformatter()
-        self._at_start = True
-        self._skipping = False
-        self._clean_keys = True  # as far as look() was asked to see
-        self.formats = frozenset(container.format.name.split(","))
-        self.stream = video_stream(path, container)
-        codec = self.stream.codec_context
-        limits.check_size(path, codec.height, codec.width)
-        codec.thread_count = 1
-        codec.options = limits.decoder_options()
-
-    def look(self, *, at_keys: bool) -> "tuple[Packets, VideoFrame]":
-        """Read all packets, for decord2's sake also into the key ones; decode the first frame."""
-        packets = Packets()
-        codec = self.stream.codec_context
-        first: VideoFrame | None = None
-        for packet in self._packets():  # of every stream, to see the clock often
-            if packet.stream_index != self.stream.index:
-                continue
-            if first is None:
-                first = next(iter(self.stream.decode(packet)), None)
-            if packet.size or packet.pts is not None:  # else it only flushes the decoder
-                # An edit list discards frames: without a time, they are not taken for frames.
-                pts = None if packet.is_discard else packet.pts
-                packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
-                if at_keys and packet.is_keyframe and codec.name == "h264":
-                    self._clean_keys &= is_idr(bytes(packet), codec.extradata)
-                self.limits.check_count(self.path, len(packets))
-        if first is None:
-            raise CorruptVideoError(self.path, "no frame decodes")
-        self.limits.check_size(self.path, first.height, first.width)
-        return packets, first
-
-    def traits(self, first: "VideoFrame") -> Traits:
-        """What decides how far the file can be trusted."""
-        return Traits(
-            containers=self.formats,
-            codec=self.stream.codec_context.name,
-            video_streams=len(self.container.streams.video),
-            claimed_frames=claimed_frames(self.container, self.stream),
-            first_pts=first.pts,
-            pixel_format=first.format.name,
-            size=(first.height, first.width),
-            interlaced=first.interlaced_frame,
-            upright=turn_of(first) == Turn(),
-            clean_keys=self._clean_keys,
-        )
-
-    def decode(self) -> "Iterator[VideoFrame]":
-        """Every frame, as it comes out of the decoder."""
-        for packet in self._packets(self.stream):
-            yield from self.stream.decode(packet)
-
-    def decode_from(
-        self, row: int, packets: Packets, timeline: Timeline, asked: frozenset[int] | None
-    ) -> "Iterator[tuple[int, VideoFrame]]":
-        """Decode from the key packet at a row, up to the first packet or frame not as expected.
-
-        Frames come with their index. Those before the key packet's own lack what they are predicted
-        from, and are not to be used. Where ``asked`` holds times, frames of other times need not
-        come: those that no frame is predicted from are not decoded.
-        """
-        import av
-
-        started = False
-        try:
-            if row or not self._at_start:
-                self.container.seek(packets.seek_time(row), stream=self.stream)
-            self._at_start = False
-            for packet in self._packets(self.stream):
-                known = packets.is_at(row, packet.pts, dts=packet.dts, size=packet.size)
-                if started and not known and (packet.size or packet.pts is not None):
-                    logger.debug("%s: packet %d is another after a seek", self.path, row)
-                    return
-                started |= known
-                row += known
-                if asked is not None:
-                    self._skip(packet.pts is not None and packet.pts not in asked)
-                for frame in self.stream.decode(packet) if started else ():
-                    index = timeline.find(frame.pts)
-                    if index < 0 or frame.is_corrupt:
-                        return
-                    yield index, frame
-        except av.FFmpegError as error:
-            logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
-
-    def _skip(self, unasked: bool) -> None:
-        """Tell the decoder whether to leave the next packet out if no frame is predicted from it.
-
-        About half of the frames that x264 writes are such; all others come out the same, bit for
-        bit, and in the same order, or the caller sees that they do not.
-        """
-        if unasked != self._skipping:
-            self.stream.codec_context.skip_frame = "NONREF" if unasked else "DEFAULT"
-            self._skipping = unasked
-
-    def _packets(self, *streams: "VideoStream") -> "Iterator[Packet[Any]]":
-        """Packets of these streams, or of all; at the end one that flushes the decoder."""
-        try:
-            for packet in self.container.demux(*streams):
-                self.clock.check()
-                yield packet
-        except IndexError as error:  # at the end, over a stream that turned up late
-            logger.debug("%s: PyAV: %s", self.path, error)
-
-    def convert(self, frame: "VideoFrame", survey: Survey) -> NDArray[np.uint8]:
-        """A frame as (H, W, 3) RGB, upright."""
-        self.limits.check_size(self.path, frame.height, frame.width)
-        height, width = survey.coded_size
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
-        return survey.turn(np.asarray(rgb.to_ndarray(), np.uint8))
-
-
-@contextmanager
-def _opened(path: str, limits: Limits, clock: Clock) -> Iterator[_File]:
-    """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
-    import av
-
-    try:
-        with av.open(
-            os.path.abspath(path),  # never taken for a URL
-            options=limits.decoder_options(),
-            container_options={
-                "protocol_whitelist": "file",
-                "format_whitelist": ",".join(av.formats_available - _REFUSED),
-            },
-            metadata_errors="replace",
-            timeout=clock.left(),
-        ) as container:
-            yield _File(path, limits, clock, container)
-    except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
-        clock.check()
-        raise CorruptVideoError(path, reason_of(error)) from error
-
-
 def _survey(path: str, limits: Limits, decoder: Decoder) -> Survey:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
     clock = limits.clock(path)
-    with _opened(path, limits, clock) as file:
+    with opened(path, limits, clock) as file:
         packets, first = file.look(at_keys=decoder == "decord")
         traits = file.traits(first)
         turn = turn_of(first)
@@ -360,12 +215,14 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> Survey:
         stamped = first.pts is not None  # else the container's rate is but a default
         rate = (stamped and file.stream.average_rate) or file.stream.guessed_rate
         fps = float(rate) if rate and rate <= _HIGHEST_FPS else _DEFAULT_FPS
-    timeline = packets.timeline()
+    timeline, unfiltered = packets.timeline(), decoder == "lossy"
     if timeline and packets_are_frames(traits, packets, timeline):
         times_N = seconds(timeline.pts_N, unit)
         skips = traits.codec in _SKIPPABLE
         by_decord = decoder == "decord" and decord_agrees(traits, timeline)
-        return Survey(packets, timeline, times_N, fps, traits.size, turn, skips, by_decord)
+        return Survey(
+            packets, timeline, times_N, fps, traits.size, turn, skips, by_decord, unfiltered
+        )
     times = _decode_times(path, limits, clock)
     if timeline and times != timeline.pts_N.tolist():
         timeline = None
@@ -373,7 +230,7 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> Survey:
         times_N = np.arange(len(times), dtype=np.float64) / fps
     else:  # packed B-frames come out in order, but with each other's times: hence the sort
         times_N = seconds(np.sort(np.array(times, np.int64)), unit)
-    return Survey(packets, timeline, times_N, fps, traits.size, turn, skips=False, by_decord=False)
+    return Survey(packets, timeline, times_N, fps, traits.size, turn, False, False, unfiltered)
 
 
 def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
@@ -381,7 +238,7 @@ def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
     import av
 
     times: list[int | None] = []
-    with _opened(path, limits, clock) as file:
+    with opened(path, limits, clock) as file:
         try:
             for frame in file.decode():
                 limits.check_size(path, frame.height, frame.width)

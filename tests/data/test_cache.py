@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_a_full_cache_decodes(path, tmp_path):
     cache = FrameCache(tmp_path, short_side=24, max_gigabytes=1e-6)
     with cache.open(path, Limits()) as video:
         assert not isinstance(video, CachedVideo)
-    assert [file.name for file in tmp_path.iterdir()] == ["old.npy"]
+    assert [file.name for file in tmp_path.glob("*.npy")] == ["old.npy"]
 
 
 def test_a_bad_file_is_a_typed_error_and_leaves_nothing(tmp_path):
@@ -70,7 +71,25 @@ def test_a_bad_file_is_a_typed_error_and_leaves_nothing(tmp_path):
     for name in (bad, tmp_path / "missing.mp4"):
         with pytest.raises(CorruptVideoError):
             reader.open(str(name))
-    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
+    assert {file.suffix for file in (tmp_path / "cache").iterdir()} == {".key"}  # no frames
+
+
+def test_a_copy_under_another_name_is_not_decoded_again(path, tmp_path):
+    cache, copy = FrameCache(tmp_path / "cache", short_side=24), tmp_path / "copy.mp4"
+    copy.write_bytes(Path(path).read_bytes())
+    for name in (path, str(copy), path):
+        with cache.open(name, Limits()) as video:
+            assert isinstance(video, CachedVideo)
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
+    assert len(list((tmp_path / "cache").glob("*.key"))) == 2
+
+
+def test_lossy_frames_are_kept_apart(path, tmp_path):
+    cache = FrameCache(tmp_path, short_side=24)
+    for decoder in ("pyav", "lossy", "pyav"):
+        with cache.open(path, Limits(), decoder) as video:
+            assert len(video)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def _fill(folder, path):
@@ -86,7 +105,7 @@ def test_concurrent_writers_leave_one_whole_entry(path, tmp_path):
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".npy"]
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".key", ".npy"]
 
 
 def test_a_file_that_vanishes_while_sizes_are_added_up_counts_nothing(tmp_path):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from cvrl.data import video as video_module
 from cvrl.data.limits import Limits
+from cvrl.data.pyav_file import File
 from cvrl.data.video import open_video
 from cvrl.utils.errors import CorruptVideoError
 
@@ -330,14 +331,14 @@ def test_a_header_that_claims_too_much_is_kept_from_decord(
 def decoded(monkeypatch):
     """The frames that came out of a decoder which started at a key frame, in their order."""
     seen = []
-    decode_from = video_module._File.decode_from
+    decode_from = File.decode_from
 
     def spy(self, *args):
         for index, frame in decode_from(self, *args):
             seen.append(index)
             yield index, frame
 
-    monkeypatch.setattr(video_module._File, "decode_from", spy)
+    monkeypatch.setattr(File, "decode_from", spy)
     return seen
 
 
@@ -863,3 +864,12 @@ def test_key_frames_are_those_the_encoder_was_told_to_make(make_video, tmp_path)
     options = {"x264-params": "keyint=12:min-keyint=12:scenecut=0"}
     with open_video(make_video(tmp_path / "a.mp4", 40, options=options)) as video:
         assert video.key_frames.tolist() == [0, 12, 24, 36]
+
+
+def test_without_the_loop_filter_frames_are_near(video_folder):
+    path = str(sorted(video_folder.rglob("*.mp4"))[0])
+    with open_video(path) as exact, open_video(path, decoder="lossy") as near:
+        assert np.array_equal(near.times, exact.times)
+        indices = range(0, len(exact), 2)
+        apart = np.abs(near.frames(indices).astype(int) - exact.frames(indices).astype(int))
+    assert 0 < apart.mean() < 8
