@@ -21,8 +21,9 @@ from cvrl.bench.networks import (
 )
 from cvrl.bench.peers import split_by_installed
 from cvrl.bench.timing import Goal, Report, Timing, interleave, ratio
+from cvrl.data.manifest import read_manifest
 from cvrl.evaluation.inference import for_inference
-from cvrl.evaluation.parts import read_parts
+from cvrl.evaluation.parts import Parts
 from cvrl.evaluation.protocol import Options, evaluate
 from cvrl.models.backbones import build_encoder
 from cvrl.models.frozen import freeze
@@ -67,7 +68,7 @@ def measure(
         size: their height and width.
         compile: also the folded form under ``torch.compile``, which takes minutes to begin.
         checkpoint: a trained model; with ``videos``, bytes are also judged by its kNN score.
-        videos: a labelled list in two parts.
+        videos: a labelled list.
 
     Returns:
         Goals for the folded form and for bytes, and how near bytes come.
@@ -127,18 +128,21 @@ def _one(name: str, shape: tuple[int, int, int], runs: int, has_peer: bool, comp
 def knn_in_bytes(checkpoint: str, videos: str) -> Goal:
     """How many points of kNN top-1 a trained encoder loses in bytes.
 
+    Each video is asked for among those of other source groups.
+
     Args:
         checkpoint: run folder or model file.
-        videos: a labelled list with a training and a test part.
+        videos: a labelled list.
 
     Raises:
         UserError: they cannot be used.
     """
-    encoder, parts = load_encoder(checkpoint), read_parts(videos)
+    encoder, manifest = load_encoder(checkpoint), read_manifest(videos)
+    parts = Parts(train=manifest, test=manifest)
     scores = []
     for precision in ("fp32", "int8"):
-        one = for_inference(encoder, precision, parts.train or parts.test)
-        [result] = evaluate(one, parts, ["knn"], Options())
+        one = for_inference(encoder, precision, manifest)
+        [result] = evaluate(one, parts, ["knn"], Options(leave_same_group_out=True))
         scores.append(100 * float(result.row("trained").scores["top1"] or 0.0))
-    what = f"kNN top-1, fp32 {scores[0]:.1f} less int8 {scores[1]:.1f}"
+    what = f"kNN top-1 of {len(manifest)} videos, fp32 {scores[0]:.2f} less int8 {scores[1]:.2f}"
     return Goal(what, scores[0] - scores[1], 0.5, "at most", note="points")

@@ -215,9 +215,8 @@ def quantise(encoder: Encoder, clips_BCTHW: Tensor) -> Int8Encoder:
 
     Args:
         encoder: on the CPU; left as it is.
-        clips_BCTHW: preprocessed clips like those to come, a few dozen at best. The range of every
-            map is the mean over them of each clip's range, so that one odd clip does not coarsen
-            the rest.
+        clips_BCTHW: preprocessed clips like those to come, a few dozen at best. Bytes span all
+            that a map holds in them: what is cut off costs far more than coarser steps do.
 
     Returns:
         An encoder in evaluation mode whose features lie beside those of ``encoder`` with a cosine
@@ -270,9 +269,9 @@ class _Seen:
         self.means.setdefault(conv, []).append(inputs[0].mean(dim=(0, 2, 3, 4)))
 
     def grid(self, key: nn.Module | str) -> Grid:
-        """The grid over the mean of the clips' ranges."""
+        """The grid over the range of all clips."""
         lows, highs = zip(*self.ranges[key], strict=True)
-        return Grid.over(float(torch.stack(lows).mean()), float(torch.stack(highs).mean()))
+        return Grid.over(float(torch.stack(lows).min()), float(torch.stack(highs).max()))
 
     def conv(self, conv: nn.Module, takes: Grid, adds: Grid | None = None) -> Int8Conv:
         """A convolution in bytes."""

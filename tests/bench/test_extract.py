@@ -1,8 +1,12 @@
 """The benchmark of feature extraction runs, and measures what bytes cost in kNN."""
 
 import pytest
+import torch
 
 from cvrl.bench import extract
+from cvrl.data.clips import ClipSpec
+from cvrl.models.backbones import build_encoder
+from cvrl.pretrained import save_model
 from cvrl.utils.errors import UserError
 
 
@@ -20,3 +24,12 @@ def test_a_small_setting():
 def test_unknown_encoders_are_refused():
     with pytest.raises(UserError, match="r3d99"):
         extract.measure(runs=1, against=[], encoders=["r3d99"])
+
+
+def test_bytes_are_judged_by_the_scores_of_a_trained_encoder(video_folder, tmp_path):
+    torch.manual_seed(0)
+    encoder = build_encoder("r3d_small", width=4)
+    save_model(tmp_path / "model.safetensors", encoder, clip=ClipSpec(8, 2), size=32)
+    goal = extract.knn_in_bytes(str(tmp_path), str(video_folder))
+    assert "int8" in goal.what
+    assert -100 <= goal.ratio <= 100
