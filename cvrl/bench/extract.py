@@ -1,7 +1,6 @@
 """Features of a frozen encoder: folded and in bytes, beside the same networks elsewhere."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,17 +9,19 @@ from torch.nn import functional as F
 
 from cvrl.bench.networks import (
     PEER_OF,
+    OfEncoder,
     check_names,
     compiled,
     gflops,
     matrix_product,
     peer_network,
+    report_on,
     settle,
     share_of_peak,
     smooth_clips,
 )
 from cvrl.bench.peers import split_by_installed
-from cvrl.bench.timing import Goal, Report, Timing, interleave, ratio
+from cvrl.bench.timing import Goal, Report, interleave, ratio
 from cvrl.data.manifest import read_manifest
 from cvrl.evaluation.inference import for_inference
 from cvrl.evaluation.parts import Parts
@@ -34,15 +35,6 @@ from cvrl.utils.errors import UserError
 MOST_APART = 1e-4
 CALIBRATION = 8  # clips
 GOALS = {"folded": 0.65, "int8": 0.40}
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of one encoder."""
-
-    timings: dict[str, Timing]
-    goals: list[Goal]
-    note: str
 
 
 def measure(
@@ -81,16 +73,15 @@ def measure(
     shape = (clips, frames, size)
     with torch.inference_mode():
         found = [_one(name, shape, runs, PEER_OF[name] in here, compile) for name in encoders]
-    timings = {name: timing for one in found for name, timing in one.timings.items()}
-    goals = [goal for one in found for goal in one.goals]
+    report = report_on("extract", found, shape, absent)
     if checkpoint and videos:
-        goals.append(knn_in_bytes(checkpoint, videos))
-    facts = {"clips": f"{clips} of {frames} frames, {size}x{size}"}
-    facts |= {"threads": str(torch.get_num_threads())}
-    return Report("extract", timings, goals, facts, absent, [one.note for one in found])
+        report.goals.append(knn_in_bytes(checkpoint, videos))
+    return report
 
 
-def _one(name: str, shape: tuple[int, int, int], runs: int, has_peer: bool, compile: bool) -> Found:
+def _one(
+    name: str, shape: tuple[int, int, int], runs: int, has_peer: bool, compile: bool
+) -> OfEncoder:
     torch.manual_seed(0)
     clips, *rest = shape
     many_NCTHW = smooth_clips(max(CALIBRATION, clips), *rest)
@@ -122,7 +113,7 @@ def _one(name: str, shape: tuple[int, int, int], runs: int, has_peer: bool, comp
         goals.append(Goal(f"{name}: {key} / {peer}", share, goal, "at most", note=why))
     goals.append(Goal(f"{name}: least cosine of int8 and fp32", near, 0.99, "at least"))
     note = f"{name}: {shares} of a matrix product's speed; folded features differ from plain ones "
-    return Found(timings, goals, f"{note}by {apart:.1e} of their length")
+    return OfEncoder(timings, goals, f"{note}by {apart:.1e} of their length")
 
 
 def knn_in_bytes(checkpoint: str, videos: str) -> Goal:

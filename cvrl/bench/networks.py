@@ -4,6 +4,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.bench.peers import load
-from cvrl.bench.timing import Timing
+from cvrl.bench.timing import Goal, Report, Timing
 from cvrl.models.backbones import STAGES, Encoder
 from cvrl.utils.errors import UserError
 
@@ -24,6 +25,41 @@ PEER_OF = {
 }
 LAST_NORMS = ("norm_c", "conv2.1")  # of a branch, pytorchvideo's and torchvision's names
 SIDE = 1024  # of the matrices whose product is the machine's peak
+
+
+@dataclass(frozen=True)
+class OfEncoder:
+    """What was found of one encoder."""
+
+    timings: dict[str, Timing]
+    goals: list[Goal]
+    note: str
+
+
+def report_on(
+    subject: str, found: Sequence[OfEncoder], shape: tuple[int, int, int], absent: list[str]
+) -> Report:
+    """A report on several encoders.
+
+    Args:
+        subject: what was timed.
+        found: of each encoder.
+        shape: clips, frames and size in pixels of what they were given.
+        absent: peers that are not installed.
+    """
+    clips, frames, size = shape
+    return Report(
+        subject,
+        {name: timing for one in found for name, timing in one.timings.items()},
+        [goal for one in found for goal in one.goals],
+        {
+            "clips": f"{clips} of {frames} frames, {size}x{size}",
+            "type": "float32",
+            "threads": torch.get_num_threads(),
+        },
+        absent,
+        [one.note for one in found],
+    )
 
 
 def peer_network(encoder: Encoder) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,32 +9,25 @@ from torch import Tensor, nn
 
 from cvrl.bench.networks import (
     PEER_OF,
+    OfEncoder,
     check_names,
     compiled,
     gflops,
     matrix_product,
     peer_network,
+    report_on,
     settle,
     share_of_peak,
     smooth_clips,
 )
 from cvrl.bench.peers import split_by_installed
-from cvrl.bench.timing import Goal, Report, Timing, interleave, ratio
+from cvrl.bench.timing import Goal, Report, interleave, ratio
 from cvrl.models.backbones import build_encoder
 from cvrl.models.fast import accelerate
 from cvrl.utils.errors import UserError
 
 MOST_APART = 1e-4
 GOAL = 0.70
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of one encoder."""
-
-    timings: dict[str, Timing]
-    goals: list[Goal]
-    note: str
 
 
 def measure(
@@ -69,14 +61,10 @@ def measure(
     here, absent = split_by_installed([p for p in dict.fromkeys(PEER_OF.values()) if p in against])
     clips_BCTHW = smooth_clips(clips, frames, size)
     found = [_one(name, clips_BCTHW, runs, PEER_OF[name] in here, compile) for name in encoders]
-    timings = {name: timing for one in found for name, timing in one.timings.items()}
-    goals = [goal for one in found for goal in one.goals]
-    facts = {"clips": f"{clips} of {frames} frames, {size}x{size}", "type": "float32"}
-    facts |= {"threads": str(torch.get_num_threads())}
-    return Report("step", timings, goals, facts, absent, [one.note for one in found])
+    return report_on("step", found, (clips, frames, size), absent)
 
 
-def _one(name: str, clips_BCTHW: Tensor, runs: int, has_peer: bool, compile: bool) -> Found:
+def _one(name: str, clips_BCTHW: Tensor, runs: int, has_peer: bool, compile: bool) -> OfEncoder:
     torch.manual_seed(0)
     encoder = settle(build_encoder(name), clips_BCTHW).train()
     ours, peer = accelerate(copy.deepcopy(encoder)), PEER_OF[name]
@@ -102,7 +90,7 @@ def _one(name: str, clips_BCTHW: Tensor, runs: int, has_peer: bool, compile: boo
         what = "r3d50: share of the matrix product's speed"
         goals.append(Goal(what, share["cvrl"], 0.65, "at least"))
     note = f"{name}: {flops:.0f} GFLOP a step, {shares} of a matrix product's speed; {alike}"
-    return Found(timings, goals, note)
+    return OfEncoder(timings, goals, note)
 
 
 def run(network: nn.Module, clips_BCTHW: Tensor) -> None:
