@@ -2,6 +2,8 @@
 
 import time
 
+import psutil
+
 from cvrl.bench import supply
 
 
@@ -40,7 +42,8 @@ class Hoarder:
 
 
 def test_memory_that_is_kept_is_seen():
-    assert supply.growth(Hoarder(2**21), 100) > 0.1
+    held = psutil.Process().memory_info().rss  # other tests of this process may have left much
+    assert supply.growth(Hoarder(held // 400), 100) > 0.1
     assert supply.growth(Hoarder(1), 100) < 0.05
 
 
