@@ -31,6 +31,7 @@ setup(
         "timm>=1.0.12",
         "omegaconf>=2.4",
         "PyYAML>=6.0",
+        "numba>=0.61",  # compiles what augmentation does to a pixel
         "numpy>=1.26",
         "scikit-learn>=1.4",
         "psutil>=5.9",

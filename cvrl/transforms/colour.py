@@ -4,8 +4,9 @@ Shapes: C channels, T frames, H W pixels. A clip in (C, T, H, W) is also one tal
 without a copy; that is how one contrast mean comes to serve all frames, as in CVRL.
 
 Formulas of ours stand where torchvision has another definition or is slow: its hue takes 8 times
-as long. A choice between two values is made by arithmetic with a 0/1 mask, since ``torch.where``
-costs ten such steps on a CPU; a product with 0 or 1 is exact.
+as long. On a CPU :mod:`cvrl.transforms.kernels` computes most of them, with the same bits. A choice
+between two values is made by arithmetic with a 0/1 mask, since ``torch.where`` costs ten such steps
+on a CPU; a product with 0 or 1 is exact.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
 
+from cvrl.transforms.kernels import BRIGHTNESS, CONTRAST, HUE, SATURATION, SOLARIZE, Change
 from cvrl.transforms.op import Op, Shape, Step, in_pieces, run_steps, uniform
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
@@ -89,19 +91,27 @@ class ColorJitter(Op[Jitter]):
         return Jitter(order, brightness, contrast, saturation, hue)
 
     def _steps(self, params: Jitter) -> list[Step]:
+        brightness, contrast, saturation = params.brightness, params.contrast, params.saturation
         luma = self.model == "torchvision"
-        contrast = Step(
-            lambda clip, mean: _about(clip, mean, params.contrast),
-            needs=(lambda clip: _mean(luma_of(clip))) if luma else _mean,
-        )
-        saturate = blend_saturation if luma else scale_saturation
+        saturate = partial(scale_saturation, factor=saturation)
+        saturate_as: Change | None = Change(SATURATION, saturation)
+        if luma:
+            saturate, saturate_as = partial(blend_saturation, factor=saturation), None
         steps = (
-            (Step(partial(adjust_brightness, factor=params.brightness)), self.brightness),
-            (contrast, self.contrast),
-            (Step(partial(saturate, factor=params.saturation)), self.saturation),
-            (Step(partial(adjust_hue, turn=params.hue)), self.hue),
+            Step(
+                partial(adjust_brightness, factor=brightness),
+                change=Change(BRIGHTNESS, brightness),
+            ),
+            Step(
+                partial(_stretch, factor=contrast),
+                needs=lambda clip: _mean(luma_of(clip) if luma else clip).mul_(1 - contrast),
+                change=Change(CONTRAST, contrast),
+            ),
+            Step(saturate, change=saturate_as),
+            Step(partial(adjust_hue, turn=params.hue), change=Change(HUE, 6 * params.hue)),
         )
-        return [steps[index][0] for index in params.order if steps[index][1] > 0]
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+        return [steps[index] for index in params.order if strengths[index] > 0]
 
     def _apply(self, clip_CTHW: Tensor, params: Jitter) -> Tensor:
         return run_steps(clip_CTHW, self._steps(params))
@@ -150,6 +160,10 @@ class Solarize(Op[bool]):
 
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> bool:
         return True
+
+    def _steps(self, params: bool) -> list[Step]:
+        invert = partial(self._apply, params=params)
+        return [Step(invert, change=Change(SOLARIZE, self.threshold))]
 
     def _apply(self, clip_CTHW: Tensor, params: bool) -> Tensor:
         above = clip_CTHW.clone().ge_(self.threshold)
@@ -217,7 +231,7 @@ def adjust_contrast(clip_CTHW: Tensor, factor: float) -> Tensor:
         >>> adjust_contrast(torch.tensor([0.25, 0.75]).reshape(1, 2, 1, 1), 0.5).flatten()
         tensor([0.3750, 0.6250])
     """
-    return _about(clip_CTHW, _mean(clip_CTHW), factor)
+    return _stretch(clip_CTHW, _mean(clip_CTHW).mul_(1 - factor), factor)
 
 
 def adjust_contrast_luma(clip_CTHW: Tensor, factor: float) -> Tensor:
@@ -227,7 +241,7 @@ def adjust_contrast_luma(clip_CTHW: Tensor, factor: float) -> Tensor:
         >>> adjust_contrast_luma(torch.ones(3, 1, 1, 1), 0.0).flatten()
         tensor([0.9999, 0.9999, 0.9999])
     """
-    return _about(clip_CTHW, _mean(luma_of(clip_CTHW)), factor)
+    return _stretch(clip_CTHW, _mean(luma_of(clip_CTHW)).mul_(1 - factor), factor)
 
 
 def scale_saturation(clip_CTHW: Tensor, factor: float) -> Tensor:
@@ -260,8 +274,8 @@ def adjust_hue(clip_CTHW: Tensor, turn: float) -> Tensor:
     return in_pieces(partial(_rotate_hue, turn=turn), clip_CTHW)
 
 
-def _about(clip_CTHW: Tensor, mean: Tensor, factor: float) -> Tensor:
-    return clip_CTHW.mul(factor).add_(mean.mul(1 - factor)).clamp_(0, 1)
+def _stretch(clip_CTHW: Tensor, constant: Tensor, factor: float) -> Tensor:
+    return clip_CTHW.mul(factor).add_(constant).clamp_(0, 1)
 
 
 def _mean(clip_CTHW: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from cvrl.transforms import kernels
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
 
 Shape: TypeAlias = tuple[int, int, int, int]  # C, T, H, W
 Drawn = TypeVar("Drawn")
 
-_CACHED_VALUES = 2**18  # floats: the few arrays of a step of this many still sit in a core's cache
+_CACHED_VALUES = 2**20  # floats: the few arrays of a step of this many still sit in a cache
 
 
 class Step(NamedTuple):
@@ -39,10 +40,13 @@ class Step(NamedTuple):
     Attributes:
         function: of some frames, and of what ``needs`` gave where there is one.
         needs: what the step must know of the whole clip before, as contrast does its mean.
+        change: the same of an RGB clip in the words of :mod:`cvrl.transforms.kernels`, which joins
+            neighbours that have one; None where it has none.
     """
 
     function: Callable[..., Tensor]
     needs: Callable[[Tensor], Tensor] | None = None
+    change: kernels.Change | None = None
 
 
 @dataclass(frozen=True)
@@ -230,9 +234,15 @@ def run_steps(clip_CTHW: Tensor, steps: Sequence[Step]) -> Tensor:
 
 
 def _chain(steps: Sequence[Step], known: Sequence[Tensor | None], piece_CTHW: Tensor) -> Tensor:
+    joined: list[tuple[kernels.Change, Tensor | None]] = []
     for step, value in zip(steps, known, strict=True):
+        if step.change is not None and kernels.serves(piece_CTHW) and len(piece_CTHW) == 3:
+            joined.append((step.change, value))
+            continue
+        piece_CTHW = kernels.change_colours(piece_CTHW, joined) if joined else piece_CTHW
         piece_CTHW = step.function(*(piece_CTHW, value)[: 1 if value is None else 2])
-    return piece_CTHW
+        joined = []
+    return kernels.change_colours(piece_CTHW, joined) if joined else piece_CTHW
 
 
 def in_pieces(function: Callable[[Tensor], Tensor], clip_CTHW: Tensor) -> Tensor:

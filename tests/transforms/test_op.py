@@ -26,6 +26,7 @@ from cvrl.transforms import (
     Sobel,
     Solarize,
 )
+from cvrl.transforms.kernels import BRIGHTNESS, CONTRAST, Change
 from cvrl.transforms.op import (
     Step,
     check_clip,
@@ -279,6 +280,38 @@ def test_steps_that_need_the_whole_clip_get_it(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(run_steps(clip, steps), -(clip / 2 - clip.amax() / 2))
     assert seen == [3, 3, 2]
     assert torch.equal(run_steps(clip, []), clip)
+
+
+def test_steps_that_are_a_change_of_colour_are_joined_where_that_can_be() -> None:
+    asked: list[tuple[torch.dtype, int]] = []
+
+    def slow(clip: Tensor) -> Tensor:
+        asked.append((clip.dtype, len(clip)))
+        return clip * 0.5
+
+    halve = Step(slow, change=Change(BRIGHTNESS, 0.5))
+    clip = torch.rand(3, 2, 4, 5)
+    for kind in (torch.float32, torch.float64):
+        for channels in (3, 2):
+            part = clip[:channels].to(kind)
+            assert torch.equal(run_steps(part, [halve, halve]), part / 4)
+    both = [(torch.float32, 2), (torch.float64, 3), (torch.float64, 2)]
+    assert asked == [one for one in both for _ in range(2)]
+
+
+def test_a_joined_step_may_need_the_whole_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op_module, "_CACHED_VALUES", 40)
+    clip = torch.rand(3, 7, 4, 5)
+    halve = Step(torch.neg, change=Change(BRIGHTNESS, 0.5))
+    about = Step(
+        torch.add,
+        needs=lambda clip: clip.mean(dim=(1, 2, 3), keepdim=True).mul(0.5),
+        change=Change(CONTRAST, 0.5),
+    )
+    half = clip * 0.5
+    wanted = half * 0.5 + half.mean(dim=(1, 2, 3), keepdim=True) * 0.5
+    assert torch.equal(run_steps(clip, [halve, about]), wanted)
+    assert torch.equal(run_steps(clip, [halve, about, Step(torch.neg), halve]), wanted.neg() * 0.0)
 
 
 def test_pieces_may_change_size_and_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
