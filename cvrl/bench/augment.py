@@ -197,14 +197,7 @@ def measure(
         return ratio(timings, name, "cvrl") if name in timings else None
 
     goals = [
-        Goal(
-            "augmentation / plain decode",
-            ratio(timings, "cvrl", "decode"),
-            0.15,
-            "at most",
-            note="arithmetic in float32, some 90 passes over a clip, most of them hue and blur; "
-            "frames are kept in cache between them; data.augment_on moves it to a GPU",
-        ),
+        Goal("augmentation / plain decode", ratio(timings, "cvrl", "decode"), 0.15, "at most"),
         Goal("kornia / cvrl", times("kornia"), 2.0, "at least"),
         Goal("torchvision in float32 / cvrl", times("torchvision float32"), 1.5, "at least"),
         Goal("torchvision in uint8 / cvrl", times("torchvision uint8"), 1.5, "at least"),
