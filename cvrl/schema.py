@@ -38,7 +38,7 @@ class DataConfig:
     # lossy: PyAV without the codec's smoothing of block edges, faster, frames a little off
     cache_dir: str | None = None  # decoded frames are kept here; null: no cache
     cache_short_side: int = _in("[0, inf)", 0)  # pixels of what is kept; goes with `cache_dir`
-    augment_on: Literal["worker", "device"] = "worker"
+    augment_on: Literal["auto", "worker", "device"] = "auto"  # all but crops; auto: on a GPU
     max_bad_fraction: float = _in("[0, 1]", 0.1)  # of the videos; more bad ones stop the run
 
 

@@ -19,6 +19,12 @@ MakeVideo = Callable[..., Path]
 torch.set_num_threads(1)  # the suite runs in parallel, and one thread adds up in one order
 
 
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """A test draws the same whichever tests ran before it in its process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real videos; a test that asks for it is skipped where there is none."""

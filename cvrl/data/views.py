@@ -66,6 +66,11 @@ class Views:
     arranges: bool = False
     trims: bool = False
 
+    @property
+    def cut_up(self) -> bool:
+        """Whether augmented clips are cut up or come in several sizes, before they are a batch."""
+        return self.arranges or self.small is not None
+
     def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan:
         """Choose the frames of one visit.
 

@@ -33,7 +33,7 @@ class Parts:
         waiting: share of the loop's time that waits for batches.
         workers: processes of the loop.
         threads: of the model on a CPU.
-        divides: whether the device can take over a part of the augmentation.
+        divides: whether the device could take over a part of the augmentation.
     """
 
     on_gpu: bool
@@ -131,8 +131,7 @@ def _cheaper_samples(parts: Parts, config: Config, reason: str) -> str:
     """The setting that takes most off a sample; one that changes what is learned comes last."""
     decoding, augmenting = (part / parts.sample_s for part in (parts.decode_s, parts.augment_s))
     augments = f"augmentation is {augmenting:.0%} of a sample, and {reason}"
-    movable = parts.on_gpu and parts.divides and config.data.augment_on == "worker"
-    if augmenting > decoding and movable:
+    if augmenting > decoding and parts.on_gpu and parts.divides:
         return f"data.augment_on=device: {augments}"
     if cheaper := _cheaper_decoding(parts, config, reason):
         return cheaper
@@ -186,11 +185,7 @@ def _cpu_step(parts: Parts, config: Config) -> list[str]:
 def _gpu_step(parts: Parts, config: Config, cores: int) -> list[str]:
     """What makes a step on a GPU shorter."""
     train, lines = config.train, []
-    if (
-        parts.transfer_s > SLOW_COPY * parts.step_s
-        and parts.divides
-        and config.data.augment_on == "worker"
-    ):
+    if parts.transfer_s > SLOW_COPY * parts.step_s and parts.divides:
         share = f"copying clips to the GPU is {parts.transfer_s / parts.step_s:.0%} of a step"
         lines.append(f"data.augment_on=device: {share}, and bytes are a quarter of floats")
     if parts.device_augment_s > SLOW_AUGMENT * parts.step_s and parts.workers < cores:

@@ -168,7 +168,7 @@ def _measure(trainer: Trainer, steps: int, seconds: float) -> tuple[Parts, dict[
         waiting=speed.data_wait,
         workers=config.data.workers or 0,
         threads=torch.get_num_threads(),
-        divides=not trainer.views.arranges and trainer.views.small is None,
+        divides=dataset.rest is None and not trainer.views.cut_up,
     )
     return parts, dict([*first.bad, *samples.bad, *bad])
 

@@ -227,10 +227,6 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
     Raises:
         UserError: the views rearrange pixels after the augmentation, which the device is to do.
     """
-    on_device = config.data.augment_on == "device"
-    if on_device and (views.arranges or views.small is not None):
-        reason = f"cannot be, since views {config.views.name} cut up augmented clips"
-        raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
     cameras = tuple(config.data.cameras or ())
     return TrainDataset(
         data.train,
@@ -238,9 +234,24 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
         build_recipe(config),
         seed=config.seed,
         reader=replace(build_reader(config), cameras=cameras if views.cameras else ()),
-        on_device=on_device,
+        on_device=augments_on_device(config, views),
         least_side=1 if config.clip.upscale else config.clip.size,
     )
+
+
+def augments_on_device(config: Config, views: Views) -> bool:
+    """Whether whole batches are augmented where the model is, but for their crops.
+
+    Left open, they are where that is a GPU and the views allow it.
+
+    Raises:
+        UserError: see :func:`build_dataset`.
+    """
+    where = config.data.augment_on
+    if where == "device" and views.cut_up:
+        reason = f"cannot be, since views {config.views.name} cut up augmented clips"
+        raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
+    return where == "device" or (where == "auto" and not views.cut_up and torch.cuda.is_available())
 
 
 def _build_encoder(config: Config) -> Encoder:

@@ -1,8 +1,9 @@
 """Colour and blur for a CPU, as loops over pixels that are compiled when they are first called.
 
 Tensor operations pass over memory once for each plus and minus. Here a few rows of pixels go
-through all that a recipe does to their colour while they lie in the innermost cache. Formulas are
-those of :mod:`cvrl.transforms.colour`, which serve other devices; so is their rounding.
+through all that a recipe does to their colour while they lie in the innermost cache. Formulas and
+rounding are those of :mod:`cvrl.transforms.colour`, which serves other devices; a blur is the same
+to a millionth.
 
 Shapes: C channels, T frames, H W pixels, K changes, N pixels of a channel.
 """
