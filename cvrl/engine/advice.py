@@ -33,7 +33,7 @@ class Parts:
         waiting: share of the loop's time that waits for batches.
         workers: processes of the loop.
         threads: of the model on a CPU.
-        divides: whether the device could take over a part of the augmentation.
+        divides: whether the device could take over a part of the workers' augmentation.
     """
 
     on_gpu: bool

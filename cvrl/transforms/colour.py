@@ -18,7 +18,7 @@ import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
 
 from cvrl.transforms.kernels import BRIGHTNESS, CONTRAST, HUE, SATURATION, SOLARIZE, Change
-from cvrl.transforms.op import Op, Shape, Step, in_pieces, run_steps, uniform
+from cvrl.transforms.op import Op, Shape, Step, run_steps, uniform
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
 
@@ -251,7 +251,10 @@ def scale_saturation(clip_CTHW: Tensor, factor: float) -> Tensor:
         >>> scale_saturation(torch.tensor([1.0, 0.5, 0.5]).reshape(3, 1, 1, 1), 9.0).flatten()
         tensor([1., 0., 0.])
     """
-    return in_pieces(partial(_scale_saturation, factor=factor), clip_CTHW)
+    value, low = clip_CTHW.amax(0), clip_CTHW.amin(0)
+    # S = (value - low) / value, so S * factor <= 1 bounds the stretch by 1 / S
+    stretch = (value / (value - low).clamp_(min=_TINY)).clamp_(max=factor)
+    return (clip_CTHW - value).mul_(stretch).add_(value).clamp_(0, 1)
 
 
 def blend_saturation(clip_CTHW: Tensor, factor: float) -> Tensor:
@@ -271,27 +274,7 @@ def adjust_hue(clip_CTHW: Tensor, turn: float) -> Tensor:
         >>> adjust_hue(torch.tensor([1.0, 0.0, 0.0]).reshape(3, 1, 1, 1), 1 / 3).flatten()
         tensor([0., 1., 0.])
     """
-    return in_pieces(partial(_rotate_hue, turn=turn), clip_CTHW)
-
-
-def _stretch(clip_CTHW: Tensor, constant: Tensor, factor: float) -> Tensor:
-    return clip_CTHW.mul(factor).add_(constant).clamp_(0, 1)
-
-
-def _mean(clip_CTHW: Tensor) -> Tensor:
-    # Frame by frame: a sum over everything at once depends on how many threads share it.
-    return clip_CTHW.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
-
-
-def _scale_saturation(clip: Tensor, factor: float) -> Tensor:
-    value, low = clip.amax(0), clip.amin(0)
-    # S = (value - low) / value, so S * factor <= 1 bounds the stretch by 1 / S
-    stretch = (value / (value - low).clamp_(min=_TINY)).clamp_(max=factor)
-    return (clip - value).mul_(stretch).add_(value).clamp_(0, 1)
-
-
-def _rotate_hue(clip: Tensor, turn: float) -> Tensor:
-    red, green, blue = clip.unbind(0)
+    red, green, blue = clip_CTHW.unbind(0)
     value = torch.maximum(red, green).maximum(blue)
     low = torch.minimum(red, green).minimum(blue)
     chroma = value - low
@@ -306,9 +289,18 @@ def _rotate_hue(clip: Tensor, turn: float) -> Tensor:
     hue = way.div_(chroma.clamp(min=_TINY)).add_(start)
     hue.sub_((hue / 6).floor_(), alpha=6)
     # Each channel is high within one sextant of its own hue (0, 2, 4) and low beyond two.
-    turned = torch.empty_like(clip, memory_format=torch.contiguous_format)
+    turned = torch.empty_like(clip_CTHW, memory_format=torch.contiguous_format)
     for share, opposite in zip(turned, (3, 2, 4), strict=True):
         torch.sub(hue, opposite, out=share).abs_()
     turned[0].sub_(1)
     turned[1:].neg_().add_(2)
     return turned.clamp_(0, 1).mul_(chroma).add_(low)
+
+
+def _stretch(clip_CTHW: Tensor, constant: Tensor, factor: float) -> Tensor:
+    return clip_CTHW.mul(factor).add_(constant).clamp_(0, 1)
+
+
+def _mean(clip_CTHW: Tensor) -> Tensor:
+    # Frame by frame: a sum over everything at once depends on how many threads share it.
+    return clip_CTHW.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
