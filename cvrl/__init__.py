@@ -17,11 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cvrl.data.video import open_video as open_video
     from cvrl.pretrained import load_classifier as load_classifier
     from cvrl.pretrained import load_encoder as load_encoder
     from cvrl.utils.errors import CorruptVideoError as CorruptVideoError
     from cvrl.utils.errors import UserError as UserError
+    from cvrl.video.reader import open_video as open_video
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,7 +38,7 @@ _HOMES = {
     "UserError": "cvrl.utils.errors",
     "load_classifier": "cvrl.pretrained",
     "load_encoder": "cvrl.pretrained",
-    "open_video": "cvrl.data.video",
+    "open_video": "cvrl.video.reader",
 }
 
 

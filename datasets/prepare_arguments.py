@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cvrl.data.official import Reader
-from cvrl.data.prepare import Order, Published, prepare
-from cvrl.data.store import Encoding
+from cvrl.preparation.official_lists import Reader
+from cvrl.preparation.prepare import Order, Published, prepare
+from cvrl.preparation.store import Encoding
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging

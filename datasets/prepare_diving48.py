@@ -9,8 +9,8 @@ of the lists dropped are counted as being in no list.
 
 from prepare_arguments import run
 
-from cvrl.data.official import read_diving48
-from cvrl.data.prepare import Published
+from cvrl.preparation.official_lists import read_diving48
+from cvrl.preparation.prepare import Published
 
 # http://www.svcl.ucsd.edu/projects/resound/dataset.html; the second version tests on 1,970 videos.
 PUBLISHED = Published(classes=48, parts={"split": {"test": 1970}})

@@ -9,8 +9,8 @@ use a clip. Clips of one film stand on both sides of the official splits; the nu
 
 from prepare_arguments import run
 
-from cvrl.data.official import read_hmdb51
-from cvrl.data.prepare import Published
+from cvrl.preparation.official_lists import read_hmdb51
+from cvrl.preparation.prepare import Published
 
 # Kuehne et al., ICCV 2011, section 3.3: 70 clips to train and 30 to test in each of 51 classes.
 PUBLISHED = Published(

@@ -9,8 +9,8 @@ path, label, group (the YouTube video), split. What has vanished is in kinetics4
 
 from prepare_arguments import finish, order_of, parser_of
 
-from cvrl.data.official import read_kinetics
-from cvrl.data.prepare import Published, prepare
+from cvrl.preparation.official_lists import read_kinetics
+from cvrl.preparation.prepare import Published, prepare
 from cvrl.utils.errors import run_tool
 
 

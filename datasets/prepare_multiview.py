@@ -9,7 +9,7 @@ taken to start together; those of different length are counted.
 
 from prepare_arguments import finish, order_of, parser_of
 
-from cvrl.data.multiview import prepare_events
+from cvrl.preparation.event_folders import prepare_events
 from cvrl.utils.errors import run_tool
 
 

@@ -9,8 +9,8 @@ split (train, val, test). Give all parts of the archive at once.
 
 from prepare_arguments import run
 
-from cvrl.data.official import read_ssv2
-from cvrl.data.prepare import Published
+from cvrl.preparation.official_lists import read_ssv2
+from cvrl.preparation.prepare import Published
 
 # The owner counts 220,847 videos: these and 27,157 to test, whose labels came later.
 PUBLISHED = Published(classes=174, parts={"split": {"train": 168_913, "val": 24_777}})

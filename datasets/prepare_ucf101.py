@@ -9,8 +9,8 @@ listed and not there is in ucf101_missing.csv. The same command again goes on wh
 
 from prepare_arguments import run
 
-from cvrl.data.official import read_ucf101
-from cvrl.data.prepare import Published
+from cvrl.preparation.official_lists import read_ucf101
+from cvrl.preparation.prepare import Published
 
 # The lists' own counts; https://www.crcv.ucf.edu/data/UCF101.php for 101 classes, 13,320 videos.
 PUBLISHED = Published(

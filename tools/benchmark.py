@@ -5,7 +5,7 @@ python tools/benchmark.py loader --runs 5 seconds=4
 
 Candidates do the same work in turns, on equal sizes and threads, and their outputs are compared
 first. A peer that is not installed is named: pip install -e '.[bench]' brings them. What follows
-the subject as key=value are its own settings, the keywords of `measure` in cvrl/bench/SUBJECT.py.
+the subject as key=value are its own settings: keywords of `measure` in cvrl/bench/bench_SUBJECT.py.
 """
 
 import importlib
@@ -13,12 +13,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import cvrl.bench
-from cvrl.bench.peers import PEERS
+from cvrl.bench.common.peers import PEERS
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.log import set_up_logging
 
 FOLDER = Path(cvrl.bench.__path__[0])
-SUBJECTS = sorted(p.stem for p in FOLDER.glob("*.py") if "\ndef measure(" in p.read_text("utf-8"))
+SUBJECTS = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
 
 
 def parse() -> Namespace:
@@ -43,10 +43,10 @@ def main() -> None:
         raise UserError(f"--against {strange[0]}", "no such peer", f"known: {', '.join(PEERS)}")
     if args.runs < 1:
         raise UserError(f"runs = {args.runs}", "nothing would be measured", "give 1 or more")
-    from cvrl.bench.settings import read_settings
+    from cvrl.bench.common.settings import read_settings
     from cvrl.engine.devices import torch_threads
 
-    measure = importlib.import_module(f"cvrl.bench.{args.subject}").measure
+    measure = importlib.import_module(f"cvrl.bench.bench_{args.subject}").measure
     settings = read_settings(args.settings, measure)
     with torch_threads(args.threads):
         report = measure(runs=args.runs, against=against, **settings)

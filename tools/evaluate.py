@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cvrl.engine.score import score_run
-from cvrl.engine.sources import add_source_arguments, run_folder
+from cvrl.engine.scoring.run_sources import add_source_arguments, run_folder
+from cvrl.engine.scoring.score_run import score_run
 from cvrl.evaluation.compare import ACROSS, compare_files
-from cvrl.evaluation.motion import SHOWS, present
-from cvrl.evaluation.protocol import PROTOCOLS
-from cvrl.evaluation.retrieval import RECIPES
+from cvrl.evaluation.diagnostics.perturbation_table import SHOWS, present
+from cvrl.evaluation.evaluate import PROTOCOLS
+from cvrl.evaluation.protocols.retrieval import RECIPES
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 

@@ -13,9 +13,9 @@ import argparse
 
 import torch
 
+from cvrl.explain.explanation import explain, write_explanation
 from cvrl.models.backbones import STAGES
 from cvrl.pretrained import load_with_head
-from cvrl.report.explanation import explain, write_explanation
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.log import set_up_logging
 

@@ -15,10 +15,10 @@ import torch
 
 from cvrl.data.loader import default_workers
 from cvrl.data.manifest import read_manifest
-from cvrl.evaluation.clip_stream import ClipChoice
-from cvrl.evaluation.feature_store import Extraction, extract_to_file
-from cvrl.evaluation.features import STAGES
-from cvrl.evaluation.inference import PRECISIONS
+from cvrl.evaluation.features.clip_stream import ClipChoice
+from cvrl.evaluation.features.extraction import STAGES
+from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
+from cvrl.evaluation.features.inference_form import PRECISIONS
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import logger, set_up_logging

@@ -48,7 +48,7 @@ def main() -> None:
     if views is not None:
         from rich.console import Console
 
-        from cvrl.engine.audit import audit_views, summary, write_audit
+        from cvrl.engine.scoring.shortcut_audit import audit_views, summary, write_audit
 
         workers = [] if args["workers"] is None else [f"data.workers={args['workers']}"]
         found = audit_views(args["source"], views, args["root"], [*workers, *overrides])

@@ -14,9 +14,9 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 import torch
 
 from cvrl.data.loader import default_workers
-from cvrl.evaluation.clip_stream import ClipChoice
-from cvrl.evaluation.multiview import answer_videos
-from cvrl.evaluation.predict import best_classes, collect, list_videos
+from cvrl.evaluation.features.clip_stream import ClipChoice
+from cvrl.evaluation.prediction.multiview import answer_videos
+from cvrl.evaluation.prediction.predict import best_classes, collect, list_videos
 from cvrl.pretrained import load_classifier
 from cvrl.report.timeline import write_timelines
 from cvrl.utils.errors import run_tool

@@ -13,13 +13,13 @@ import torch
 
 from cvrl.config import load_config
 from cvrl.data.loader import default_workers
+from cvrl.data.splits import read_splits
 from cvrl.engine import build
-from cvrl.evaluation.parts import read_parts
 from cvrl.pretrained import load_encoder
 from cvrl.report.comparison import compare
-from cvrl.report.facts import read_run
 from cvrl.report.page import write_report
-from cvrl.report.pairs import draw_pairs_of_run
+from cvrl.report.run_summary import read_run
+from cvrl.report.training_pairs import draw_pairs_of_run
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 
@@ -50,7 +50,7 @@ def main() -> None:
     facts = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
     config.data.augment_on = "worker"
     source = {key: getattr(config.data, key) for key in SOURCE}
-    parts = read_parts(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
+    parts = read_splits(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
     dataset = build.build_dataset(config, build.build_data(config), views)
     normalised = build.build_recipe(config).normalised
     comparison = compare(

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
     arguments = parser.parse_intermixed_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
-    from cvrl.engine.study import load_study, run_study
+    from cvrl.engine.studies.study import load_study, run_study
     from cvrl.report.study_plot import plot_study
 
     set_up_logging()

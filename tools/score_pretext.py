@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cvrl.engine.pretext import score_pretext, write_pretext
+from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 

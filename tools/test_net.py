@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from cvrl.data.loader import default_workers
-from cvrl.engine.sources import add_source_arguments, read_source
+from cvrl.engine.scoring.run_sources import add_source_arguments, read_source
 from cvrl.evaluation.card import render
-from cvrl.evaluation.multiview import evaluate_classifier
-from cvrl.evaluation.predictions import render_classes
+from cvrl.evaluation.prediction.multiview import evaluate_classifier
+from cvrl.evaluation.prediction.predictions import render_classes
 from cvrl.pretrained import load_classifier
 from cvrl.report.plots import confusion_png
 from cvrl.utils.errors import run_tool

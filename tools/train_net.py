@@ -46,12 +46,12 @@ def main() -> None:
         print(describe_run(config))
         return
     if arguments.bottleneck:
-        from cvrl.engine.bottleneck import describe_bottleneck
+        from cvrl.engine.profiling.bottleneck import describe_bottleneck
 
         print(describe_bottleneck(config))
         return
     if arguments.splits is not None or arguments.leave_one_out is not None:
-        from cvrl.engine.splits import leave_one_out, official_splits, train_splits
+        from cvrl.engine.studies.over_splits import leave_one_out, official_splits, train_splits
 
         run = (arguments.config, arguments.overrides)
         if arguments.splits is not None:

@@ -19,13 +19,13 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
-from cvrl.data.cache import FrameSource
 from cvrl.data.manifest import Manifest
 from cvrl.utils.errors import UserError
+from cvrl.video.frame_cache import FrameSource
 
 
 class Cameras:
-    """The films of one event as one :class:`~cvrl.data.cache.FrameSource`, camera after camera.
+    """The videos of one event, one camera after another, as one ``FrameSource``.
 
     Args:
         films: one a camera, open; closing this closes them.
@@ -38,7 +38,7 @@ class Cameras:
     Example:
         >>> import tempfile
         >>> from PIL import Image
-        >>> from cvrl.data.video import open_video
+        >>> from cvrl.video.reader import open_video
         >>> folders = [tempfile.mkdtemp(), tempfile.mkdtemp()]
         >>> for folder, names in zip(folders, ("abc", "ab")):
         ...     for name in names:

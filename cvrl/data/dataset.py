@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cvrl.data.bars import without_bars
-from cvrl.data.cache import FrameCache, FrameSource
 from cvrl.data.cameras import Cameras
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
 from cvrl.data.manifest import Manifest
+from cvrl.data.perturbations import Perturbation, rearrange, repaint
 from cvrl.data.sampler import Visit
-from cvrl.data.shows import Show, rearrange, repaint
-from cvrl.data.surveys import Surveys
-from cvrl.data.video import Decoder, Limits, Survey, open_video
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
+from cvrl.transforms.black_bars import crop_black_bars
 from cvrl.transforms.recipe import Params, Recipe
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng, torch_generator
+from cvrl.video.frame_cache import FrameCache, FrameSource
+from cvrl.video.packet_cache import PacketIndexCache
+from cvrl.video.reader import Decoder, Limits, PacketIndex, open_video
 
 # What a generator is for is the last part of its key, so that no two uses share draws.
 FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE, FOR_ARRANGEMENT = 0, 1, 2, 4
@@ -125,16 +125,16 @@ class VideoReader:
     Attributes:
         limits: what a file may cost.
         cache: keeps decoded frames; None decodes each time.
-        decoder: who decodes, see :func:`cvrl.data.video.open_video`.
+        decoder: who decodes, see :func:`cvrl.video.reader.open_video`.
         cameras: names of the files in an event's folder, where paths are those of events.
-        surveys: remembers each file's packets for its next visit; None looks at them each time.
+        packet_cache: keeps each file's packet index for its next visit; None: reads it each time.
     """
 
     limits: Limits = Limits()
     cache: FrameCache | None = None
     decoder: Decoder = "pyav"
     cameras: tuple[str, ...] = ()
-    surveys: Surveys[Survey] | None = None
+    packet_cache: PacketIndexCache[PacketIndex] | None = None
 
     def open(self, path: str) -> FrameSource:
         """The video at ``path``, cached or decoded; of an event, all films one after another."""
@@ -145,7 +145,9 @@ class VideoReader:
     def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
             return self.cache.open(path, self.limits, self.decoder)
-        return open_video(path, limits=self.limits, decoder=self.decoder, surveys=self.surveys)
+        return open_video(
+            path, limits=self.limits, decoder=self.decoder, packet_cache=self.packet_cache
+        )
 
 
 class TrainDataset(Dataset[Sample]):
@@ -218,7 +220,7 @@ class TrainDataset(Dataset[Sample]):
             time_V = torch.from_numpy(video.times[shown_L[plan.start_V[: self.views.clips]]])
         self._check_size(path, *clips_VCTHW.shape[-2:])
         if self.views.trims:
-            clips_VCTHW = without_bars(clips_VCTHW)
+            clips_VCTHW = crop_black_bars(clips_VCTHW)
         key = (self.seed, epoch, index, FOR_AUGMENT)
         V, generator = self.views.clips, torch_generator(*key)
         decoded_VCTHW, small_VCTHW = clips_VCTHW, None
@@ -320,8 +322,8 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: dense clips this far apart instead of N clips a video.
         half_overlap: clips that overlap the next one by half, instead of N clips a video.
         reader: how files are opened.
-        shows: what the clips show, see :mod:`cvrl.data.shows`; of several, each has its N clips,
-            one show after the other.
+        shows: perturbations of the clips, see :mod:`cvrl.data.perturbations`; each has its N
+            clips, one perturbation after the other.
         seed: of the shuffles; with the row of the video it decides them.
         name_bad: a file that cannot be decoded gives no clips and is named in ``bad``, for a caller
             that reports it, instead of an error.
@@ -340,7 +342,7 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: float | None = None,
         half_overlap: bool = False,
         reader: VideoReader = VideoReader(),
-        shows: Sequence[Show] = ("plain",),
+        shows: Sequence[Perturbation] = ("plain",),
         seed: int = 0,
         name_bad: bool = False,
     ) -> None:

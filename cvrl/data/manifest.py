@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cvrl.data.events import by_camera, list_events
-from cvrl.data.sources import infer_groups, is_video_name, list_file, list_folder
+from cvrl.data.event_lists import by_camera, list_events
+from cvrl.data.listing import infer_groups, is_video_name, list_file, list_folder
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path, write_csv
 from cvrl.utils.seed import numpy_rng

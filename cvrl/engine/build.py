@@ -6,19 +6,17 @@ from typing import Any
 import torch
 
 from cvrl.config import Config, TrainConfig
-from cvrl.data.cache import FrameCache
 from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.data.surveys import Surveys
-from cvrl.data.views import Views
+from cvrl.data.splits import Parts, read_splits
+from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
-from cvrl.evaluation.parts import Parts, read_parts
 from cvrl.models.backbones import Encoder, build_encoder
-from cvrl.models.fast import accelerate
+from cvrl.models.training_speed.fast_conv import accelerate
 from cvrl.models.weights import load_pretrained
 from cvrl.pretrained import model_file
 from cvrl.task import Task
@@ -26,6 +24,8 @@ from cvrl.transforms import recipes
 from cvrl.transforms.recipes import Recipe
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
+from cvrl.video.frame_cache import FrameCache
+from cvrl.video.packet_cache import PacketIndexCache
 
 FOR_WEIGHTS = 3  # last part of the key of the initial weights' seed
 
@@ -74,7 +74,7 @@ def build_data(config: Config) -> Data:
         UserError: a source that cannot be used, or too few videos for a batch.
     """
     data = config.data
-    parts = read_parts(
+    parts = read_splits(
         data.train,
         data.test,
         root=data.root,
@@ -129,7 +129,7 @@ def build_reader(config: Config) -> VideoReader:
     """How the run opens its files, with a cache of decoded frames where one is asked for."""
     data = config.data
     if data.cache_dir is None:
-        return VideoReader(decoder=data.decoder, surveys=Surveys())
+        return VideoReader(decoder=data.decoder, packet_cache=PacketIndexCache())
     if data.cache_short_side < 1:
         raise UserError(
             "data.cache_short_side",

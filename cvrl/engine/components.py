@@ -12,7 +12,7 @@ from typing import Any
 
 import cvrl
 from cvrl.data.clips import ClipSpec
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.models.backbones import Encoder
 from cvrl.task import Task
 from cvrl.utils.checks import check_keywords, nearest

@@ -11,9 +11,9 @@ from cvrl.config import EvalConfig
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.features import Features, extract_features, mean_over_clips
-from cvrl.evaluation.instance import instance_retrieval
-from cvrl.evaluation.knn import knn_accuracy
+from cvrl.evaluation.features.extraction import Features, extract_features, mean_over_clips
+from cvrl.evaluation.protocols.instance import instance_retrieval
+from cvrl.evaluation.protocols.knn import knn_accuracy
 from cvrl.models.backbones import Encoder
 from cvrl.models.heads import ClassHead
 from cvrl.utils.errors import CorruptVideoError

@@ -28,7 +28,7 @@ from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.resume import find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
-from cvrl.evaluation.diagnose import effective_rank, embedding_std
+from cvrl.evaluation.diagnostics.collapse import effective_rank, embedding_std
 from cvrl.models.batchnorm import convert_sync_batchnorm
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes

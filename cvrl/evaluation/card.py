@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cvrl import __version__
-from cvrl.data.shows import TITLES as SHOW_TITLES
-from cvrl.data.shows import Show
+from cvrl.data.perturbations import TITLES as SHOW_TITLES
+from cvrl.data.perturbations import Perturbation
 from cvrl.utils.io import atomic_path
 
 SCORE_TITLES = {
@@ -52,7 +52,7 @@ class ProtocolCard:
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; 1 is the centre, 3 lie along the longer side.
-        show: what the scored clips show, see :mod:`cvrl.data.shows`.
+        show: what the scored clips show, see :mod:`cvrl.data.perturbations`.
         train_show: what the clips show that a probe learns from; None where none does. Where it is
             the same as ``show``, the score says what can be told from it; where it is plain and
             ``show`` is not, what a probe goes by that was taught on plain clips.
@@ -65,7 +65,7 @@ class ProtocolCard:
         seed: of the untrained weights and of the folds.
         encoder: what ``build_encoder`` takes.
         weights_sha256: of the trained weights, see
-            :func:`cvrl.evaluation.untrained.weights_sha256`.
+            :func:`cvrl.evaluation.random_init.weights_sha256`.
         untrained: how the untrained row was made.
         notes: what else a reader should know.
         cvrl_version: that made the number.
@@ -74,7 +74,7 @@ class ProtocolCard:
         missing: path and reason of the first few of them.
         n_train_missing: the same for the training list.
         train_missing: path and reason of the first few.
-        test_list: what the test list holds, see :func:`cvrl.evaluation.parts.list_sha256`; empty on
+        test_list: what the test list holds, see :func:`cvrl.data.splits.list_sha256`; empty on
             cards from before it was kept, as is the next.
         train_list: the same of the training list.
 
@@ -102,8 +102,8 @@ class ProtocolCard:
     weights_sha256: str
     untrained: str
     crops_per_clip: int = 1
-    show: Show = "plain"
-    train_show: Show | None = None
+    show: Perturbation = "plain"
+    train_show: Perturbation | None = None
     notes: list[str] = field(default_factory=list)
     cvrl_version: str = __version__
     variant: str = ""

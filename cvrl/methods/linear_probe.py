@@ -9,7 +9,7 @@ Two protocols go by that name, and their numbers must not stand in one table:
   those of the labelled videos. The feature is used as it is.
 
 Neither decays the weights; give ``optim.weight_decay=0``. The quick probe on stored features is
-:mod:`cvrl.evaluation.linear`.
+:mod:`cvrl.evaluation.protocols.linear`.
 
 Deviations: none known, but for the initial weights of the layer, which are torch's.
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from cvrl.models.recompute import Maps, blocks_of, in_parts, recomputed
+from cvrl.models.training_speed.recompute import Maps, blocks_of, in_parts, recomputed
 from cvrl.utils.errors import UserError
 
 STAGES = ("res2", "res3", "res4", "res5")

@@ -1,7 +1,7 @@
 """The trained network beside what it must be held against, on the same clips, for the page.
 
 Beside the trained encoder stand its untrained twin (the better of two ways to treat batch norm,
-see :mod:`cvrl.evaluation.untrained`), and the trained encoder itself on *still*
+see :mod:`cvrl.evaluation.random_init`), and the trained encoder itself on *still*
 clips: one frame repeated, so nothing moves. What it loses by that is what it knew from motion.
 
 Shapes: V videos, N clips of all videos, D dimensions; B, C, T, H, W of a batch of clips.
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.features import (
+from cvrl.data.splits import Parts
+from cvrl.evaluation.features.extraction import (
     Features,
     extract_together,
     mean_over_clips,
     module_device,
     transform_of,
 )
-from cvrl.evaluation.instance import instance_retrieval
-from cvrl.evaluation.knn import Scores, knn_accuracy
-from cvrl.evaluation.linear import linear_probe
-from cvrl.evaluation.parts import Parts
-from cvrl.evaluation.untrained import untrained_twins
+from cvrl.evaluation.protocols.instance import instance_retrieval
+from cvrl.evaluation.protocols.knn import Scores, knn_accuracy
+from cvrl.evaluation.protocols.linear import linear_probe
+from cvrl.evaluation.random_init import random_init_encoders
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng
@@ -128,7 +128,7 @@ def compare(
     device = module_device(encoder)
     (twins, _), _ = _retry(
         train or test,
-        lambda some: untrained_twins(encoder.spec, dataset(some), seed, device, **how),
+        lambda some: random_init_encoders(encoder.spec, dataset(some), seed, device, **how),
     )
     networks = {"trained": encoder, "still": Still(encoder), **twins}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cvrl.data.clips import ClipSpec
 from cvrl.data.manifest import Manifest, read_manifest, write_manifest
-from cvrl.data.scan import scan
+from cvrl.preparation.scan import scan
 from cvrl.report.contact_sheet import draw_pairs
 from cvrl.utils.errors import UserError
 
@@ -89,7 +89,7 @@ def summary(manifest: Manifest) -> Table:
     """The figures of a scanned manifest, bad files apart.
 
     Args:
-        manifest: from :func:`cvrl.data.scan.scan`.
+        manifest: from :func:`cvrl.preparation.scan.scan`.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.features import Features
+from cvrl.evaluation.features.extraction import Features
 from cvrl.report.comparison import Comparison
 from cvrl.utils.seed import numpy_rng
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from cvrl.report import markup, plots, sections
 from cvrl.report.comparison import Comparison
-from cvrl.report.facts import RunFacts
 from cvrl.report.media import glimpse, strobe
 from cvrl.report.neighbours import Entry, find_neighbours
-from cvrl.report.pairs import Pair
+from cvrl.report.run_summary import RunFacts
 from cvrl.report.sections import Content
+from cvrl.report.training_pairs import Pair
 from cvrl.utils.io import atomic_path
 
 STRIPS = 2  # queries in the summary picture; each takes a row for either network
@@ -44,7 +44,7 @@ def write_report(
         Both files.
 
     Example:
-        >>> from cvrl.report.facts import read_run
+        >>> from cvrl.report.run_summary import read_run
         >>> write_report(read_run("runs/x"), comparison, pairs)  # doctest: +SKIP
         (PosixPath('runs/x/report.html'), PosixPath('runs/x/report.png'))
     """

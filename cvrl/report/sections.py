@@ -12,10 +12,10 @@ from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words
 from cvrl.report import markup, plots
 from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project
-from cvrl.report.facts import RunFacts, series, training_seconds
 from cvrl.report.media import glimpse, webp
 from cvrl.report.neighbours import NETWORKS, Entry, Hit, Neighbourhood, Search
-from cvrl.report.pairs import Pair
+from cvrl.report.run_summary import RunFacts, series, training_seconds
+from cvrl.report.training_pairs import Pair
 
 CURVES = (
     ("loss", "loss", False),

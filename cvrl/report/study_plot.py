@@ -18,7 +18,7 @@ GREY = "#8a94a0"
 
 
 def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
-    """Draw what :func:`cvrl.engine.study.run_study` wrote to ``results.json``.
+    """Draw what :func:`cvrl.engine.studies.study.run_study` wrote to ``results.json``.
 
     Args:
         records: dictionaries with arm, seed, protocol, row and scores in [0, 1]; the first score of

@@ -11,8 +11,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.multiview import VideoAnswer, answer_videos
-from cvrl.evaluation.predict import file_stems, timeline_choice, write_timeline
+from cvrl.evaluation.prediction.multiview import VideoAnswer, answer_videos
+from cvrl.evaluation.prediction.predict import file_stems, timeline_choice, write_timeline
 from cvrl.models.classifier import Classifier
 from cvrl.report.plots import STYLE, any_script, shortened
 from cvrl.utils.io import atomic_path

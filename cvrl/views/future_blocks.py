@@ -14,7 +14,7 @@ Shapes: N blocks (the V clips of a video), T frames a block, L ticks in the vide
 import numpy as np
 
 from cvrl.data.clips import ClipSpec, Plan, clip_indices
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 

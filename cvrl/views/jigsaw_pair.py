@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from cvrl.data.clips import ClipSpec, Ints, Plan
-from cvrl.data.views import Box, Views
+from cvrl.data.view_base import Box, Views
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cvrl.data.clips import ClipSpec, Ints, Plan
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 

@@ -11,7 +11,7 @@ Shapes: V large clips and S small ones a video, T frames a clip, L ticks in the 
 import numpy as np
 
 from cvrl.data.clips import ClipSpec, Plan, clip_indices
-from cvrl.data.views import SmallCrops, Views
+from cvrl.data.view_base import SmallCrops, Views
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
 

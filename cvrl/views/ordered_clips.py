@@ -27,7 +27,7 @@ import numpy as np
 from torch import Tensor
 
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 Mode = Literal["vcop", "opn", "shuffle_and_learn"]

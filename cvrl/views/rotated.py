@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 
@@ -29,7 +29,7 @@ class Rotated(Views):
     Args:
         spec: the shape of a clip.
         copies: 1 draws a turn; 4 shows all four, each augmented by itself, as in RotNet.
-        trim: cut bars off, see :func:`cvrl.data.bars.without_bars`.
+        trim: cut bars off, see :func:`cvrl.transforms.black_bars.crop_black_bars`.
 
     Raises:
         UserError: another number of copies.

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 Prior = Literal["decreasing", "uniform", "increasing", "fixed", "gap"]

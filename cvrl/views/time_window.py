@@ -9,7 +9,7 @@ Shapes: V clips, the whole window; T frames a clip, L ticks in the video.
 import numpy as np
 
 from cvrl.data.clips import ClipSpec, Plan, clip_indices
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.utils.errors import UserError
 
 

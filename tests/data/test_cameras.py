@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from cvrl.data.cache import CachedVideo, FrameCache
 from cvrl.data.cameras import Cameras, events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader, collate
-from cvrl.data.events import by_camera, list_events
+from cvrl.data.event_lists import by_camera, list_events
 from cvrl.data.manifest import make_manifest, read_manifest, write_manifest
-from cvrl.data.video import open_video
 from cvrl.transforms import recipes
 from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.video.frame_cache import CachedVideo, FrameCache
+from cvrl.video.reader import open_video
 from cvrl.views.synchronised import Synchronised
 
 CAMERAS = ("left.mp4", "right.mp4")
@@ -190,7 +190,9 @@ class TestReading:
         with cached.open(str(events / "event0")) as event:
             assert event.frames(np.array([0, 25])).shape == (2, 24, 32, 3)
         assert len(list(tmp_path.glob("*.npy"))) == 2
-        monkeypatch.setattr("cvrl.data.cache.open_video", lambda *_, **__: pytest.fail("decoded"))
+        monkeypatch.setattr(
+            "cvrl.video.frame_cache.open_video", lambda *_, **__: pytest.fail("decoded")
+        )
         with plain.open(str(events / "event0" / "right.mp4")) as film:
             assert len(film) == 23
 

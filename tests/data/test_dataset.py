@@ -13,9 +13,9 @@ from cvrl.data.dataset import EvalDataset, TrainDataset, collate, read_clips
 from cvrl.data.loader import eval_loader, train_loader
 from cvrl.data.manifest import read_manifest
 from cvrl.data.sampler import Visit, VisitSampler
-from cvrl.data.video import open_video
 from cvrl.transforms import recipes
 from cvrl.utils.errors import CorruptVideoError, UserError
+from cvrl.video.reader import open_video
 from cvrl.views.future_blocks import FutureBlocks
 from cvrl.views.temporal_pair import TemporalPair
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from cvrl.data.manifest import read_manifest
-from cvrl.data.video import open_video
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
+from cvrl.video.reader import open_video
 
 SCRIPTS = Path(__file__).parents[2] / "datasets"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cvrl.data.manifest import read_manifest
-from cvrl.data.video import open_video
+from cvrl.video.reader import open_video
 
 REPOSITORY = Path(__file__).parents[2]
 

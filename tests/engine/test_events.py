@@ -10,7 +10,7 @@ import pytest
 from cvrl.config import load_config
 from cvrl.engine import build
 from cvrl.engine.trainer import train
-from cvrl.evaluation.protocol import evaluate
+from cvrl.evaluation.evaluate import evaluate
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import UserError
 

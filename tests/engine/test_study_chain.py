@@ -8,8 +8,8 @@ import yaml
 
 from cvrl.config import load_config
 from cvrl.engine.resume import check_finished
-from cvrl.engine.study import Run, _in_turn, load_study, run_study
-from cvrl.engine.study_table import tabulate
+from cvrl.engine.studies.study import Run, _in_turn, load_study, run_study
+from cvrl.engine.studies.study_table import tabulate
 from cvrl.engine.trainer import Trainer
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import UserError

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from cvrl.evaluation.alignment import constant_match_error, random_match_error
+from cvrl.data.splits import Parts, read_splits
 from cvrl.evaluation.card import read_result, render
-from cvrl.evaluation.features import project
-from cvrl.evaluation.parts import Parts, read_parts
-from cvrl.evaluation.protocol import Options, evaluate, suitable_protocols
-from cvrl.evaluation.untrained import untrained_twin, weights_sha256
+from cvrl.evaluation.evaluate import Options, evaluate, suitable_protocols
+from cvrl.evaluation.features.extraction import project
+from cvrl.evaluation.protocols.alignment import constant_match_error, random_match_error
+from cvrl.evaluation.random_init import random_init_encoder, weights_sha256
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 
@@ -39,7 +39,7 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def parts(events: Path) -> Parts:
-    return read_parts(str(events), cameras=CAMERAS, hold_out=0.5, seed=0)
+    return read_splits(str(events), cameras=CAMERAS, hold_out=0.5, seed=0)
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ class TestParts:
     def test_alignment_is_what_suits_them(self, parts: Parts, library: Path) -> None:
         assert suitable_protocols(parts) == ["alignment"]
         assert "alignment" in suitable_protocols(parts, ["all"])
-        plain = read_parts(str(library), hold_out=0.33)
+        plain = read_splits(str(library), hold_out=0.33)
         assert suitable_protocols(plain) == ["knn"]
         assert suitable_protocols(plain, ["all"]) == [*("knn", "linear", "retrieval", "instance")]
         assert suitable_protocols(plain, ["linear"]) == ["linear"]
 
     def test_a_test_source_of_its_own(self, events: Path) -> None:
-        parts = read_parts(str(events), str(events / "event3"), cameras=CAMERAS)
+        parts = read_splits(str(events), str(events / "event3"), cameras=CAMERAS)
         assert len(parts.test) == 2 and parts.train is not None and len(parts.train) == 8
 
 
@@ -122,14 +122,15 @@ class TestRows:
         self, encoder: Encoder, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Lower is better here."""
-        blind = untrained_twin(encoder.spec, 0)
+        blind = random_init_encoder(encoder.spec, 0)
         with torch.no_grad():
             for parameter in blind.parameters():
                 parameter.zero_()
-        twins = {"blind": blind, "random": untrained_twin(encoder.spec, 0)}
+        twins = {"blind": blind, "random": random_init_encoder(encoder.spec, 0)}
         for order in (twins, dict(reversed(twins.items()))):
             monkeypatch.setattr(
-                "cvrl.evaluation.protocol.untrained_twins", lambda *_, o=order, **__: (o, "words")
+                "cvrl.evaluation.evaluate.random_init_encoders",
+                lambda *_, o=order, **__: (o, "words"),
             )
             row = evaluate(encoder, parts, ["alignment"])[0].row("untrained")
             assert row.details["batch_norm"] == "random"
@@ -179,7 +180,7 @@ class TestCard:
 
 class TestRefusals:
     def test_plain_videos(self, encoder: Encoder, library: Path) -> None:
-        parts = read_parts(str(library), hold_out=0.33)
+        parts = read_splits(str(library), hold_out=0.33)
         with pytest.raises(UserError, match=r"events seen by several cameras; .*--cameras"):
             evaluate(encoder, parts, ["alignment"])
 
@@ -192,7 +193,7 @@ class TestRefusals:
     ) -> None:
         (tmp_path / "event9").mkdir()
         (tmp_path / "event9" / "a").symlink_to(events / "event0" / "a")
-        parts = read_parts(str(tmp_path), cameras=CAMERAS)
+        parts = read_splits(str(tmp_path), cameras=CAMERAS)
         with pytest.raises(CorruptVideoError, match="event9/b"):
             evaluate(encoder, parts, ["alignment"])
 

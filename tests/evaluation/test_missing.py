@@ -9,12 +9,12 @@ import torch
 
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.manifest import make_manifest
+from cvrl.data.splits import Parts, read_splits
 from cvrl.evaluation.card import card_lines, counted, read_result
-from cvrl.evaluation.features import extract_features
+from cvrl.evaluation.evaluate import Options, Protocol, evaluate
+from cvrl.evaluation.features.extraction import extract_features
 from cvrl.evaluation.missing import account_for
-from cvrl.evaluation.parts import Parts, read_parts
-from cvrl.evaluation.protocol import Options, Protocol, evaluate
-from cvrl.evaluation.untrained import recalibrate_batch_norm
+from cvrl.evaluation.random_init import recalibrate_batch_norm
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 
@@ -73,7 +73,7 @@ class TestExtraction:
     def test_good_videos_have_the_features_they_have_alone(
         self, encoder: Encoder, listed: Listed, workers: int
     ) -> None:
-        test = read_parts(listed[0], allow_missing=True).test
+        test = read_splits(listed[0], allow_missing=True).test
         assert encoder.preprocess is not None
         how = (encoder.clip, 2, encoder.preprocess)
         found = extract_features(
@@ -87,7 +87,7 @@ class TestExtraction:
     def test_batch_norm_is_measured_on_what_is_there(
         self, encoder: Encoder, listed: Listed
     ) -> None:
-        train = read_parts(listed[0], allow_missing=True).train
+        train = read_splits(listed[0], allow_missing=True).train
         assert train is not None and encoder.preprocess is not None
         dataset = EvalDataset(train, encoder.clip, 2, encoder.preprocess, name_bad=True)
         assert recalibrate_batch_norm(encoder, dataset) == len(train) - 1
@@ -96,10 +96,10 @@ class TestExtraction:
 class TestProtocols:
     def test_by_default_a_missing_file_is_named(self, listed: Listed) -> None:
         with pytest.raises(UserError, match=r"files are missing, first .*gone\.mp4"):
-            read_parts(listed[0])
+            read_splits(listed[0])
 
     def test_by_default_a_broken_file_is_named(self, encoder: Encoder, listed: Listed) -> None:
-        parts = read_parts(listed[0], allow_missing=True)
+        parts = read_splits(listed[0], allow_missing=True)
         with pytest.raises(CorruptVideoError, match=r"(broken|gone|lost)\.mp4"):
             evaluate(encoder, parts, ["knn"])
 
@@ -108,7 +108,7 @@ class TestProtocols:
     ) -> None:
         names = ("knn", "linear", "retrieval", "instance", "order_probe")
         protocols = cast(list[Protocol], list(names))
-        parts = read_parts(listed[0], allow_missing=True)
+        parts = read_splits(listed[0], allow_missing=True)
         results = evaluate(encoder, parts, protocols, ALLOWED)
         for result in results:
             card = result.card
@@ -125,7 +125,7 @@ class TestProtocols:
                 assert "1 MISSING" in card_lines(card)[1] and "lost.mp4" in card.train_missing[0]
 
     def test_the_others_are_scored_as_without_them(self, encoder: Encoder, listed: Listed) -> None:
-        parts = read_parts(listed[0], allow_missing=True)
+        parts = read_splits(listed[0], allow_missing=True)
         assert parts.train is not None
         whole = Parts(parts.test.take(range(4)), parts.train.take(range(8)), "test", "train")
         some = evaluate(encoder, parts, ["knn"], ALLOWED, untrained=encoder)[0]
@@ -137,7 +137,7 @@ class TestProtocols:
     def test_nothing_is_missing_where_all_is_there(
         self, encoder: Encoder, dataset_of: Callable[..., EvalDataset], library: Path
     ) -> None:
-        parts = read_parts(str(library), hold_out=0.33, allow_missing=True)
+        parts = read_splits(str(library), hold_out=0.33, allow_missing=True)
         card = evaluate(encoder, parts, ["knn"], ALLOWED)[0].card
         assert (card.n_listed, card.n_scored, card.n_missing, card.missing) == (6, 6, 0, [])
 
@@ -149,7 +149,7 @@ class TestProtocols:
         statuses[0] = "status"
         marked = [f"{line},{status}" for line, status in zip(lines, statuses, strict=True)]
         path.write_text("\n".join(marked) + "\n")
-        card = evaluate(encoder, read_parts(str(path)), ["knn"])[0].card
+        card = evaluate(encoder, read_splits(str(path)), ["knn"])[0].card
         assert card.notes == [f"3 rows of {path} are marked bad there, in no part"]
-        allowed = evaluate(encoder, read_parts(str(path), allow_missing=True), ["knn"], ALLOWED)
+        allowed = evaluate(encoder, read_splits(str(path), allow_missing=True), ["knn"], ALLOWED)
         assert allowed[0].card.n_missing == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from cases import CASES, METHODS, VIEWS, build, build_views, make_batch
 
-from cvrl.data.views import Views
+from cvrl.data.view_base import Views
 from cvrl.task import Task
 
 # On features of unit length a linear layer needs long steps; CVRL's own rate is 32.

@@ -13,12 +13,12 @@ import torch
 from cvrl.config import Config, DataConfig, save_config
 from cvrl.data.clips import ClipSpec
 from cvrl.data.manifest import Manifest, make_manifest, read_manifest
+from cvrl.data.splits import Parts
 from cvrl.evaluation.card import Result, Row, example_card
-from cvrl.evaluation.parts import Parts
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.pretrained import load_encoder, save_model
 from cvrl.report.comparison import Comparison, compare
-from cvrl.report.facts import RunFacts, read_run
+from cvrl.report.run_summary import RunFacts, read_run
 
 SCORES = {"trained": 0.75, "untrained": 0.5, "chance": 0.5}
 METRICS = [

@@ -10,9 +10,9 @@ from torch import nn
 
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.manifest import Manifest, make_manifest
-from cvrl.evaluation.features import extract_features
-from cvrl.evaluation.parts import Parts
-from cvrl.evaluation.protocol import Options, evaluate
+from cvrl.data.splits import Parts
+from cvrl.evaluation.evaluate import Options, evaluate
+from cvrl.evaluation.features.extraction import extract_features
 from cvrl.models.backbones import Encoder
 from cvrl.report.comparison import (
     NAMES,

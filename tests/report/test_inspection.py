@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cvrl.data.manifest import make_manifest, read_manifest
-from cvrl.data.scan import scan
+from cvrl.preparation.scan import scan
 from cvrl.report.inspection import inspect, summary
 from cvrl.utils.errors import UserError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvrl.data.video import open_video
 from cvrl.report.media import FRAME_SECONDS, data_address, glimpse, strobe, webp
 from cvrl.utils.errors import CorruptVideoError
+from cvrl.video.reader import open_video
 
 
 def opened(address: str) -> Image.Image:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest, make_manifest
-from cvrl.evaluation.features import Features
+from cvrl.evaluation.features.extraction import Features
 from cvrl.report.comparison import Comparison
 from cvrl.report.neighbours import find_neighbours
 

@@ -14,10 +14,10 @@ from PIL import Image
 from cvrl.data.manifest import Manifest
 from cvrl.report import page
 from cvrl.report.comparison import Comparison
-from cvrl.report.facts import RunFacts, read_run
 from cvrl.report.page import render, write_report
-from cvrl.report.pairs import Pair
+from cvrl.report.run_summary import RunFacts, read_run
 from cvrl.report.sections import Content
+from cvrl.report.training_pairs import Pair
 
 ALL = ["results", "motion", "neighbours", "map", "training", "views", "data", "again"]
 Write = Callable[..., str]

@@ -8,10 +8,10 @@ import pytest
 from cvrl.evaluation.card import Result, Row, example_card
 from cvrl.report import sections
 from cvrl.report.comparison import Comparison, knn_scores
-from cvrl.report.facts import RunFacts
 from cvrl.report.neighbours import find_neighbours
-from cvrl.report.pairs import Pair
+from cvrl.report.run_summary import RunFacts
 from cvrl.report.sections import Content
+from cvrl.report.training_pairs import Pair
 
 
 @pytest.fixture

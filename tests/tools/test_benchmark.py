@@ -16,8 +16,8 @@ SUBJECT = '''"""A subject of its own file."""
 
 import torch
 
-from cvrl.bench.peers import split_by_installed
-from cvrl.bench.timing import Goal, Report, interleave, ratio
+from cvrl.bench.common.peers import split_by_installed
+from cvrl.bench.common.timing import Goal, Report, interleave, ratio
 
 
 def measure(*, runs, against, terms: int = 1000):

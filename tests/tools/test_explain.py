@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cvrl.data.clips import ClipSpec
-from cvrl.data.video import open_video
 from cvrl.models.backbones import build_encoder
 from cvrl.models.heads import ClassHead
 from cvrl.pretrained import save_model
 from cvrl.utils.log import logger
+from cvrl.video.reader import open_video
 
 TOOL = Path(__file__).parents[2] / "tools" / "explain.py"
 Run = Callable[..., None]

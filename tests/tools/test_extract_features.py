@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from cvrl.data.clips import ClipSpec
-from cvrl.evaluation.store_format import read_features
+from cvrl.evaluation.features.feature_files import read_features
 from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
 from cvrl.pretrained import load_encoder, save_model

@@ -1,0 +1,369 @@
+"""What people have, read into one table: folders of videos, ``path label`` lists, CSV files.
+
+Every reader gives a :class:`pyarrow.Table` of strings with at least a ``path`` column, and
+``label``, ``group`` and ``split`` where the source says so. Nothing is decoded here and, beyond
+listing folders, no video is touched. Columns are worked on whole, so a list of a million clips is
+read in about a second.
+"""
+
+import csv
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from cvrl.utils.errors import UserError
+
+logger = logging.getLogger("cvrl")
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts", ".m2ts",
+    ".mts", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".gif", ".divx",
+    ".h264", ".h265", ".264", ".265", ".hevc", ".mjpeg",
+))
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
+SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+_HEADER_WORDS = frozenset((
+    "label", "class", "group", "split", "status", "id", "name", "youtube_id", "video", "video_path",
+    "filepath", "file", "filename",
+))
+# fmt: on
+SCAN_TYPES = {
+    "fps": pa.float64(),
+    "frames": pa.int64(),
+    "height": pa.int64(),
+    "width": pa.int64(),
+    "duration": pa.float64(),
+    "status": pa.string(),
+    "reason": pa.string(),
+}
+"""Columns a scan adds, with their types; see :mod:`cvrl.preparation.scan`."""
+
+_SOURCE_NAMES = (  # UCF101, HMDB51
+    r"(?:^|/)(?:v_)?(?P<group>[^/]*_g[0-9]+)_c[0-9]+(?:\.[^./]*)?$",
+    r"(?:^|/)(?P<group>[^/]+)_[hulf]_(?:nm|cm)_np[0-9]+_(?:fr|ri|le|ba)_(?:goo|med|bad)_[0-9]+\.[^/]*$",
+)
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file name ends like a video, in either case.
+
+    Example:
+        >>> is_video_name("CLIP.MP4"), is_video_name("notes.txt")
+        (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+
+
+def infer_groups(path: Any) -> Any:
+    """What each clip was cut from, as far as its name tells.
+
+    Args:
+        path: an array of paths.
+
+    Returns:
+        An array as long: class and source number from names like UCF101's and HMDB51's, else null.
+
+    Example:
+        >>> paths = ["x/v_Run_g07_c03.avi", "April_09_run_u_nm_np1_ba_goo_0.avi", "x/a.mp4"]
+        >>> infer_groups(pa.array(paths)).to_pylist()
+        ['Run_g07', 'April_09_run', None]
+    """
+    found = [pc.struct_field(pc.extract_regex(path, name), "group") for name in _SOURCE_NAMES]
+    return pc.coalesce(*found)
+
+
+def list_folder(folder: Path) -> pa.Table:
+    """The videos below a folder; the first folder on the way to a video is its class.
+
+    A folder that holds images, and no videos below it, is one video of frames. Videos that stand
+    in ``folder`` itself have no label. Where every video lies under train, val or test folders
+    those are the splits and the classes come next. A folder wrapped around all is looked through.
+
+    Returns:
+        Columns ``path`` (relative, sorted, ``/`` between parts), ``label`` and ``split`` (null
+        where the folders do not say).
+
+    Raises:
+        UserError: no video, an empty class folder, or a folder that cannot be listed.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("run/a.mp4", "jump/b.mp4"):
+        ...     (root / name).parent.mkdir()
+        ...     (root / name).touch()
+        >>> list_folder(root).to_pydict()["label"]
+        ['jump', 'run']
+    """
+    paths = videos_below(folder)
+    if not paths:
+        raise UserError(
+            folder,
+            "the folder holds no videos",
+            "give one that holds .mp4, .avi, .webm ... files or folders of .jpg or .png frames",
+        )
+    return by_folder(folder, paths)
+
+
+def by_folder(folder: Path, paths: Sequence[str]) -> pa.Table:
+    """A table of videos below a folder, with the class and split that their folders say.
+
+    Args:
+        folder: where the paths start from.
+        paths: of the videos, ``/`` between parts.
+
+    Raises:
+        UserError: a class folder is empty.
+
+    Example:
+        >>> by_folder(Path("videos"), ["train/a.mp4", "test/b.mp4"]).to_pydict()["split"]
+        ['train', 'test']
+    """
+    labels, splits = _labels_and_splits(folder, [path.split("/") for path in paths])
+    string = pa.string()
+    return pa.table(
+        {"path": paths, "label": pa.array(labels, string), "split": pa.array(splits, string)}
+    )
+
+
+def _labels_and_splits(
+    folder: Path, parts: Sequence[Sequence[str]]
+) -> tuple[list[str | None], list[str | None]]:
+    """What the folders on the way to each video say."""
+    depth = _wrappers(parts)
+    has_splits = all(len(p) > depth + 1 and p[depth].lower() in SPLIT_FOLDERS for p in parts)
+    splits = [p[depth] if has_splits else None for p in parts]
+    depth += has_splits
+    labels = [p[depth] if len(p) > depth + 1 else None for p in parts]
+    if any(labels):
+        _check_class_folders(folder, {tuple(p[:depth]) for p in parts}, set(labels))
+    unlabelled = labels.count(None)
+    if 0 < unlabelled < len(labels):
+        logger.warning(
+            "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
+        )
+    return labels, splits
+
+
+def videos_below(folder: Path) -> list[str]:
+    """Paths of the videos and folders of frames below a folder, relative, in name order.
+
+    Raises:
+        UserError: a folder that cannot be listed.
+
+    Example:
+        >>> import tempfile
+        >>> videos_below(Path(tempfile.mkdtemp()))
+        []
+    """
+    try:
+        return _videos_below(folder, "", frozenset())
+    except OSError as error:
+        reason = error.strerror or "cannot be listed"
+        raise UserError(error.filename or folder, reason, "give a folder you may read") from error
+
+
+def _videos_below(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
+    """Videos below a folder in name order; ``above`` are the folders around it, against loops."""
+    status = os.stat(folder)
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return []
+    videos: list[str] = []
+    has_images = False
+    with os.scandir(folder) as entries:
+        named = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
+    for entry in named:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if suffix in IMAGE_SUFFIXES:
+            has_images = True
+        elif entry.is_dir():
+            videos += _videos_below(entry.path, f"{prefix}{entry.name}/", above | {here})
+        elif suffix in VIDEO_SUFFIXES:
+            videos.append(prefix + entry.name)
+    return [prefix.rstrip("/") or "."] if has_images and not videos else videos
+
+
+def _wrappers(parts: Sequence[Sequence[str]]) -> int:
+    """How many folders at the top are wrapped around the class or split folders."""
+    folders = {tuple(p[:-1]) for p in parts}
+    for depth, names in enumerate(zip(*folders, strict=False)):
+        if len(set(names)) > 1 or names[0].lower() in SPLIT_FOLDERS:
+            return depth
+    return 0  # some videos lie in the innermost common folder, so that one is their class
+
+
+def _check_class_folders(root: Path, around: set[tuple[str, ...]], labels: set[str | None]) -> None:
+    """Refuse empty folders beside the classes; say which other ones hold no video."""
+    for parent in sorted(around):
+        for folder in sorted(root.joinpath(*parent).iterdir()):
+            if folder.name in labels or folder.name[0] == "." or not folder.is_dir():
+                continue
+            if not any(folder.rglob("*")):
+                raise UserError(folder, "the class folder is empty", "fill it or remove it")
+            logger.warning("%s: holds no videos and is left out", folder)
+
+
+def list_file(path: Path) -> pa.Table:
+    r"""The clips a text file lists: a CSV file with a header, or lines of path and label.
+
+    A first line that names a ``path`` column, separated by comma, semicolon or tab, makes it a
+    CSV file; all its columns are kept. Otherwise every line is ``path``, ``path label`` or
+    ``path frames label`` (SlowFast, mmaction), separated by blanks, tabs or a comma. A path may
+    hold blanks if it ends like a video; so may a label after such a path. Comments begin with ``#``
+    and a blank; ``#20_Rhythm.avi`` is a file (of HMDB51).
+
+    Raises:
+        UserError: an empty file, no UTF-8 text, lines of different columns, a header without
+            ``path``, or a path listed twice.
+
+    Example:
+        >>> import tempfile
+        >>> listed = Path(tempfile.mkdtemp()) / "train.txt"
+        >>> _ = listed.write_text("run/a b.mp4 0\njump/c.mp4 1\n")
+        >>> list_file(listed).to_pydict()
+        {'path': ['run/a b.mp4', 'jump/c.mp4'], 'label': ['0', '1']}
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            first = stream.readline(65536).strip()
+            if not first and not stream.read().strip():
+                raise UserError(path, "the list is empty", "give one path a line")
+        delimiter = _header_delimiter(path, first)
+        table = _read_lines(path) if delimiter is None else _read_csv(path, first, delimiter)
+    except UnicodeDecodeError as error:
+        raise UserError(path, "is not a list in UTF-8 text", "give a folder or a list") from error
+    except OSError as error:
+        raise UserError(path, error.strerror or "cannot be read", "give a readable file") from error
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(path, reason, "give every row the same columns, in UTF-8 text") from error
+    if not len(table):
+        raise UserError(path, "the list names no clips", "give one path a line")
+    _check_unique(table["path"], path)
+    return table
+
+
+def _check_unique(path: Any, source: Path) -> None:
+    if pc.count_distinct(path).as_py() == len(path):
+        return
+    counts = pc.value_counts(path)
+    twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))
+    reason = f"{len(twice)} paths are listed more than once, first {twice[0]['values'].as_py()}"
+    raise UserError(source, reason, "list each once")
+
+
+def _header_delimiter(path: Path, first: str) -> str | None:
+    """The delimiter of a CSV header, None where the first line is already a clip."""
+    for delimiter in (",", ";", "\t"):
+        names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        if "path" in names:
+            return delimiter
+        if len(names) > 1 and _HEADER_WORDS & {name.lower() for name in names}:
+            raise UserError(
+                path,
+                f"no column 'path' among {', '.join(names)}",
+                "name the column of files 'path'",
+            )
+    return "," if first.lower() == "path" else None
+
+
+def _read_csv(path: Path, header: str, delimiter: str) -> pa.Table:
+    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(path, f"two columns are called '{twice[0]}'", "rename one")
+    types = dict.fromkeys(names, pa.string())
+    if "status" in names:  # written by a scan
+        types |= {name: kind for name, kind in SCAN_TYPES.items() if name in names}
+    table = pyarrow.csv.read_csv(
+        path,
+        read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=types,
+            null_values=[""],  # "NA" and "nan" are names like any other
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+        ),
+    )
+    if table["path"].null_count:
+        row = pc.index(pc.is_null(table["path"]), True).as_py()
+        raise UserError(path, f"clip {row + 1} has no path", "complete or remove its line")
+    return table
+
+
+def _read_lines(path: Path) -> pa.Table:
+    """Read lines of path and label; see :func:`list_file`."""
+    options = pyarrow.csv.ParseOptions(delimiter="\x1f", quote_char=False)  # one column: the line
+    lines = pyarrow.csv.read_csv(
+        path,
+        read_options=pyarrow.csv.ReadOptions(column_names=["line"]),
+        parse_options=options,
+        convert_options=pyarrow.csv.ConvertOptions(column_types={"line": pa.string()}),
+    )["line"].combine_chunks()
+    lines = pc.utf8_trim_whitespace(lines)
+    skipped = pc.match_substring_regex(lines, r"^(#[ \t]|#?$)")
+    if pc.any(skipped).as_py():  # seldom, and a copy of a long list is large
+        lines = lines.filter(pc.invert(skipped))
+    if not len(lines):
+        return pa.table({"path": lines})
+    paths, rest = _split_lines(path, lines)
+    if not pc.any(pc.not_equal(rest, "")).as_py():
+        return pa.table({"path": paths})
+    return pa.table({"path": paths, "label": _labels(path, lines, rest)})
+
+
+def _split_lines(path: Path, lines: Any) -> tuple[Any, Any]:
+    """Cut lines after the path: where it ends like a video, else at the first separator."""
+    endings = "|".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+    by_suffix = rf"^(?P<path>.*\.(?i:{endings}))(?:[ \t]*[, \t][ \t]*(?P<rest>.*))?$"
+    fields = pc.extract_regex(lines, by_suffix)
+    if not fields.null_count:
+        return pc.struct_field(fields, "path"), pc.struct_field(fields, "rest")
+    by_token = pc.extract_regex(lines, r"^(?P<path>[^, \t]+)(?:[ \t]*[, \t][ \t]*(?P<rest>.*))?$")
+    fields = pc.if_else(fields.is_valid(), fields, by_token)
+    paths, rest = pc.struct_field(fields, "path"), pc.struct_field(fields, "rest")
+    unclear = pc.and_(
+        pc.match_substring_regex(rest, r"[/\\]|^[^0-9].*[, \t]"),
+        pc.invert(pc.match_substring_regex(lines, by_suffix)),
+    )
+    if pc.any(unclear).as_py():
+        line = lines[pc.index(unclear, True).as_py()].as_py()
+        raise UserError(
+            path,
+            f"no telling where the path ends in '{line}'",
+            "write CSV with a header path,label",
+        )
+    return paths, rest
+
+
+def _labels(path: Path, lines: Any, rest: Any) -> Any:
+    """The label in what follows the path: all of it, or what follows a number of frames."""
+    numbered = pc.match_substring_regex(rest, r"^[0-9]+[ \t,]+\S")
+    columns = pc.add(pc.not_equal(rest, "").cast(pa.int8()), numbered.cast(pa.int8()))
+    odd = pc.not_equal(columns, columns[0])
+    if pc.any(odd).as_py():
+        other = lines[pc.index(odd, True).as_py()].as_py()
+        raise UserError(
+            path,
+            f"mixed columns: '{lines[0].as_py()}' and '{other}'",
+            "give every line the same columns, or write CSV with a header path,label",
+        )
+    if columns[0].as_py() == 1:
+        return rest
+    labels = pc.replace_substring_regex(rest, r"^[0-9]+[ \t,]+", "")
+    if pc.all(pc.match_substring_regex(labels, r"^[0-9]+[ \t,]")).as_py():
+        raise UserError(
+            path,
+            f"more columns than path, frames and label: '{lines[0].as_py()}'",
+            "write CSV with a header path,label",
+        )
+    return labels

@@ -1,0 +1,1 @@
+"""Profile a training run and suggest settings."""

@@ -1,0 +1,92 @@
+"""Which videos a command that scores a run looks at: those given, or those of the run's config."""
+
+import dataclasses
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from cvrl.config import Config, DataConfig, load_config
+from cvrl.data.splits import Parts, read_splits
+from cvrl.utils.errors import UserError
+
+KEYS = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a command scores.
+
+    Attributes:
+        run: the run's folder, or the folder of a model file.
+        config: of the run; the defaults where it has none.
+        parts: the videos.
+    """
+
+    run: Path
+    config: Config
+    parts: Parts
+
+
+def add_source_arguments(parser: ArgumentParser) -> None:
+    """Add the options that name videos; None stands for "as the run's config says".
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> add_source_arguments(parser)
+        >>> parser.parse_args(["--train", "videos.csv"]).train
+        'videos.csv'
+    """
+    add = parser.add_argument
+    add("--train", help="videos that carry the labels: folder, list or CSV")
+    add("--test", help="videos to score; default: the test split of --train")
+    add("--root", help="folder that relative paths in lists start from")
+    add("--split-column", help="column of the CSV that holds the split")
+    add("--train-split", help="its value for the training part")
+    add("--test-split", help="its value for the test part")
+    add("--hold-out", type=float, help="score this share of the training part's groups instead")
+    switch: dict[str, Any] = {"action": "store_true", "default": None}
+    add("--allow-group-leak", **switch, help="score it all the same")
+    add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
+
+
+def run_folder(checkpoint: str | PathLike[str]) -> Path:
+    """The folder of a run, of which the checkpoint may be a file."""
+    path = Path(checkpoint)
+    return path if path.is_dir() else path.parent
+
+
+def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> Source:
+    """Read the videos that a run is to be scored on.
+
+    Args:
+        checkpoint: a run folder, or a model file in one.
+        given: the command's options by name; those that are None or missing are taken from the
+            run's config. Its splits fit its own list only, so ``train`` sets all of them aside.
+
+    Raises:
+        UserError: neither config nor ``train`` names videos, or they cannot be read.
+
+    Example:
+        >>> read_source("no/such/run", {})
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: no/such: has no config.yaml that names videos; give them with \
+--train
+    """
+    run = run_folder(checkpoint)
+    given = {key: value for key, value in given.items() if value is not None}
+    has_config = (run / "config.yaml").exists()
+    if not (has_config or "train" in given):
+        raise UserError(run, "has no config.yaml that names videos", "give them with --train")
+    config = load_config(run / "config.yaml") if has_config else Config()
+    data = DataConfig() if "train" in given else config.data
+    data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
+    shares: dict[str, Any] = {
+        "hold_out": given.get("hold_out"),
+        "fallback_hold_out": data.hold_out,
+        "allow_missing": bool(given.get("allow_missing")),
+    }
+    parts = read_splits(**{k: getattr(data, k) for k in KEYS}, **shares, seed=config.seed)
+    return Source(run, config, parts)

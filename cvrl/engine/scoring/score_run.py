@@ -1,0 +1,43 @@
+"""Score a finished run: its config says on which videos and how, the command line what differs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from cvrl.data.loader import default_workers
+from cvrl.engine.scoring.run_sources import read_source
+from cvrl.evaluation.card import Result
+from cvrl.evaluation.evaluate import Options, evaluate, suitable_protocols
+from cvrl.pretrained import load_with_head
+
+
+def score_run(
+    checkpoint: str | PathLike[str],
+    given: Mapping[str, Any],
+    *,
+    protocols: Sequence[str] | None = None,
+    device: str = "cpu",
+) -> Iterator[Result]:
+    """Evaluate a run or a model file by one or several protocols.
+
+    Args:
+        checkpoint: run folder or ``model.safetensors``.
+        given: what is not to be as the run's config says: fields of its data section, ``hold_out``,
+            and fields of :class:`cvrl.evaluation.protocols.base.Options`.
+        protocols: by name; None leaves the choice to the videos.
+        device: where to compute.
+
+    Yields:
+        A result a protocol and show.
+
+    Raises:
+        UserError: no model, no videos, or settings that cannot be used.
+        CorruptVideoError: a video cannot be decoded, and that is not allowed.
+    """
+    encoder, head = load_with_head(checkpoint)
+    source = read_source(checkpoint, given)
+    config, parts = source.config, source.parts
+    known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
+    options = Options(**{key: known[key] for key in vars(Options()) if key in known})
+    asked = suitable_protocols(parts, protocols)
+    yield from evaluate(encoder.to(device), parts, asked, options, head=head)

@@ -1,0 +1,1 @@
+"""Studies: several runs, seeds and splits of a config in one table."""

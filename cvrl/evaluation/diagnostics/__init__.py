@@ -1,0 +1,1 @@
+"""Diagnostics: collapse, clip perturbations, shortcut probes."""

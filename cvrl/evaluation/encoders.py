@@ -1,0 +1,155 @@
+"""The networks that compete, and their features of the clips that a protocol takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from cvrl.data.dataset import EvalDataset, VideoReader
+from cvrl.data.manifest import Manifest
+from cvrl.data.perturbations import Perturbation
+from cvrl.data.splits import Parts
+from cvrl.evaluation.diagnostics.perturbation_table import by_perturbation, pairings
+from cvrl.evaluation.features.extraction import Features, extract_together, project, transform_of
+from cvrl.evaluation.missing import Account, account_for
+from cvrl.evaluation.protocols.base import EncoderFeatures, Options, ProtocolInputs
+from cvrl.evaluation.protocols.retrieval import MaxPooledMap
+from cvrl.models.backbones import Encoder
+from cvrl.models.heads import ClassHead
+
+ByPerturbation = dict[Perturbation, Features]
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """What a protocol takes of each video; protocols with equal requests share one decode.
+
+    Attributes:
+        clips: clips spread over the video; None where they lie densely.
+        every_seconds: from one dense clip to the next.
+        half_overlap: dense clips overlap by half.
+        max_pooled: the feature is the last map, max-pooled, in place of its mean.
+        project: the trained network also competes behind its projection head.
+    """
+
+    clips: int | None
+    every_seconds: float | None = None
+    half_overlap: bool = False
+    max_pooled: bool = False
+    project: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The inputs over the videos that could be read, and where the others went.
+
+    Attributes:
+        inputs: by what the test clips show, and the training clips with them; None for protocols
+            that learn from none.
+        test: the account of the test part.
+        train: of the training part, where that was read.
+    """
+
+    inputs: dict[tuple[Perturbation, Perturbation | None], ProtocolInputs]
+    test: Account
+    train: Account | None
+
+
+class EncodersUnderTest:
+    """The trained encoder and its untrained twins.
+
+    Args:
+        encoder: as ``load_encoder`` gives it.
+        twins: untrained networks by how their batch norm is set.
+        parts: the videos.
+        options: how they are read, and what their clips show.
+        reader: how files are opened.
+        head: the classifier that was trained with the encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        twins: Mapping[str, nn.Module],
+        parts: Parts,
+        options: Options,
+        reader: VideoReader,
+        head: ClassHead | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.networks = [encoder, *twins.values()]
+        self.names = [("trained", ""), *(("untrained", norm) for norm in twins)]
+        self.parts = parts
+        self.options = options
+        self.reader = reader
+        self.head = head
+
+    def enter(self, request: ClipRequest, *, train: bool) -> Entry:
+        """Decode the videos once and encode them with every network.
+
+        Args:
+            request: the clips and the feature.
+            train: the training part too.
+
+        Raises:
+            CorruptVideoError: a video cannot be decoded, and the options do not allow that.
+        """
+        tests, test = self._features(self.parts.test, request, "test part")
+        trains: list[ByPerturbation] = [{} for _ in self.networks]
+        names, account, kept = list(self.names), None, self.parts.train
+        pairs = pairings(self.options.shows, learns=False)
+        if train and self.parts.train is not None:
+            trains, account = self._features(self.parts.train, request, "training part")
+            kept = account.manifest
+            pairs += pairings(self.options.shows, learns=True)
+        if request.project and self.encoder.projector is not None:
+            names.insert(1, ("projected", ""))
+            tests.insert(1, {s: project(self.encoder, one) for s, one in tests[0].items()})
+            trains.insert(1, {})
+        parts = replace(self.parts, test=test.manifest, train=kept)
+        rows = list(zip(names, tests, trains, strict=True))
+        inputs: dict[tuple[Perturbation, Perturbation | None], ProtocolInputs] = {}
+        for show, taught in pairs:
+            candidates = [
+                EncoderFeatures(*name, mine[show], None if taught is None else learned.get(taught))
+                for name, mine, learned in rows
+            ]
+            inputs[show, taught] = ProtocolInputs(parts, self.options, candidates, self.head)
+        return Entry(inputs, test, account)
+
+    def _features(
+        self, manifest: Manifest, request: ClipRequest, description: str
+    ) -> tuple[list[ByPerturbation], Account]:
+        """Each network's features of the videos that could be read, numbered among themselves."""
+        dataset = clips_of(manifest, self.encoder, request, self.options, self.reader)
+        networks = [MaxPooledMap(n) for n in self.networks] if request.max_pooled else self.networks
+        read = extract_together(
+            networks,
+            dataset,
+            batch_videos=1 if request.clips is None else self.options.batch_videos,
+            workers=self.options.workers,
+            description=description,
+        )
+        account = account_for(manifest, read[0].index_N, read[0].bad)
+        index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)
+        kept = [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read]
+        return [by_perturbation(features, self.options.shows) for features in kept], account
+
+
+def clips_of(
+    manifest: Manifest,
+    encoder: Encoder,
+    request: ClipRequest,
+    options: Options,
+    reader: VideoReader,
+) -> EvalDataset:
+    """The clips of a list as a protocol takes them.
+
+    Raises:
+        UserError: the encoder has no evaluation transform.
+    """
+    how: dict[str, Any] = {"reader": reader, "shows": options.shows, "seed": options.seed}
+    how |= {"every_seconds": request.every_seconds, "half_overlap": request.half_overlap}
+    how |= {"name_bad": options.allow_missing}
+    return EvalDataset(manifest, encoder.clip, request.clips or 1, transform_of(encoder), **how)

@@ -1,0 +1,1 @@
+"""Feature extraction, and files of features."""

@@ -1,0 +1,1 @@
+"""Predictions of classifiers on many views of each video."""

@@ -1,0 +1,1 @@
+"""Faster or smaller training steps with the same results."""

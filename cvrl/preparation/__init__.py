@@ -1,0 +1,1 @@
+"""Prepare data sets: archives, official split files, re-encoded stores, scans."""

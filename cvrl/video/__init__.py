@@ -1,0 +1,1 @@
+"""Read video files: decoding, packet index, frame folders, limits, orientation, frame cache."""

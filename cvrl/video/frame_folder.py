@@ -1,0 +1,155 @@
+"""A folder of jpg or png frames, read like a video."""
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cvrl.utils.errors import CorruptVideoError
+from cvrl.video.limits import Limits, reason_of
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+# mmaction2 and TSN keep optical flow beside the frames: x_00001.jpg, flow_y_00001.jpg
+_FLOW = re.compile(r"(flow[_-]?)?[xyuv][_-]?\d+\.\w+", re.IGNORECASE)
+# What Pillow raises on a broken image; SyntaxError is its word for a broken png.
+_BROKEN = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
+
+
+def list_frames(folder: str) -> list[str]:
+    """Names of the frames in a folder, in natural order: 2.jpg comes before 10.jpg.
+
+    Hidden files are left out, and so are optical-flow fields (``x_00001.jpg``,
+    ``flow_y_00001.jpg``) that lie beside the frames. A gap in the numbers is not filled.
+
+    Args:
+        folder: an existing folder.
+
+    Returns:
+        File names; empty where the folder holds no image.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("img_10.jpg", "img_2.jpg", "x_2.jpg", "notes.txt"):
+        ...     pathlib.Path(folder, name).touch()
+        >>> list_frames(folder)
+        ['img_2.jpg', 'img_10.jpg']
+    """
+    names = [name for name in os.listdir(folder) if name.lower().endswith(_SUFFIXES)]
+    names = [name for name in names if not name.startswith(".")]
+    frames = [name for name in names if not _FLOW.fullmatch(name)]
+    return sorted(frames or names, key=_natural)
+
+
+class FramesFolder:
+    """The frames of a folder, decoded one at a time when asked for.
+
+    The first frame gives the size; a frame of another size is resized to it. Images are turned as
+    their EXIF orientation says.
+
+    Args:
+        folder: holds one image a frame.
+        fps: frames a second, which no image tells.
+        limits: what the folder may cost.
+
+    Attributes:
+        fps: as given.
+        times: (N,) float64 seconds, from 0.
+        size: height and width of the first frame.
+        key_frames: None, since no frame is predicted from another.
+
+    Raises:
+        CorruptVideoError: no frames, a first frame that does not decode, or one over a limit.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("9.png", "10.png"):
+        ...     Image.new("RGB", (8, 4)).save(f"{folder}/{name}")
+        >>> frames = FramesFolder(folder, fps=25.0, limits=Limits())
+        >>> frames.size, frames.times.tolist(), frames.read([1]).shape
+        ((4, 8), [0.0, 0.04], (1, 4, 8, 3))
+    """
+
+    def __init__(self, folder: str, *, fps: float, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        try:
+            self._names = list_frames(folder)
+        except OSError as error:
+            raise CorruptVideoError(folder, reason_of(error)) from error
+        if not self._names:
+            raise CorruptVideoError(folder, "no jpg or png frames in the folder")
+        limits.check_count(folder, len(self._names))
+        self.fps = float(fps)
+        self.times: NDArray[np.float64] = np.arange(len(self._names)) / self.fps
+        height, width = self._image(0).shape[:2]
+        self.size: tuple[int, int] = (height, width)
+        self.key_frames: NDArray[np.int64] | None = None
+
+    def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        """Decode frames.
+
+        Args:
+            indices: ascending, each in [0, N).
+
+        Returns:
+            (len(indices), H, W, 3) uint8, RGB.
+
+        Raises:
+            CorruptVideoError: an image that does not decode, or a limit passed.
+
+        Example:
+            >>> import tempfile
+            >>> folder = tempfile.mkdtemp()
+            >>> Image.new("L", (2, 2), 7).save(f"{folder}/1.png")
+            >>> FramesFolder(folder, fps=25.0, limits=Limits()).read([0])[0, 0, 0].tolist()
+            [7, 7, 7]
+        """
+        clock = self._limits.clock(self._folder)
+        frames = np.empty((len(indices), *self.size, 3), np.uint8)
+        for row, index in enumerate(indices):
+            clock.check()
+            frames[row] = self._image(index, self.size)
+        return frames
+
+    def _image(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """One frame, (H, W, 3); at its own size where none is given."""
+        name = self._names[index]
+        try:
+            with _opened(os.path.join(self._folder, name)) as image:
+                # Before the pixels are decoded: a bomb is small until then.
+                self._limits.check_size(self._folder, image.height, image.width)
+                upright = _rgb(ImageOps.exif_transpose(image))
+        except CorruptVideoError:
+            raise
+        except _BROKEN as error:
+            reason = f"frame {name} does not decode: {reason_of(error)}"
+            raise CorruptVideoError(self._folder, reason) from error
+        if size and (upright.height, upright.width) != size:
+            upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        return np.asarray(upright)
+
+
+def _opened(path: str) -> Image.Image:
+    """Read an image's header; without Pillow's warning on size, for which there are limits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Three channels of 8 bits; of 16 the upper 8, where Pillow would clip."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A key that orders runs of digits by their value, and then 01 before 1."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name

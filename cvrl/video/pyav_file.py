@@ -1,0 +1,182 @@
+"""A video file opened by PyAV: its packets, and frames decoded from one of them on."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvrl.utils.errors import CorruptVideoError
+from cvrl.video.container import claimed_frames, turn_of, video_stream
+from cvrl.video.decord_agreement import Traits
+from cvrl.video.limits import Clock, Limits, reason_of
+from cvrl.video.orientation import Turn
+from cvrl.video.packets import Packets, Timeline, is_idr
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+logger = logging.getLogger("cvrl")
+
+# Demuxers that open other files, wait for a network, or draw text as pictures.
+_REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
+
+
+class File:
+    """A file opened by PyAV, and the video stream chosen in it. Decodes on the calling thread."""
+
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        clock: Clock,
+        container: "InputContainer",
+        unfiltered: bool,
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.path = path
+        self.limits = limits
+        self.clock = clock
+        self.container = container
+        self._reformatter = VideoReformatter()
+        self._at_start = True
+        self._skipping = False
+        self._clean_keys = True  # as far as look() was asked to see
+        self.formats = frozenset(container.format.name.split(","))
+        self.stream = video_stream(path, container)
+        codec = self.stream.codec_context
+        limits.check_size(path, codec.height, codec.width)
+        codec.thread_count = 1
+        codec.options = limits.decoder_options()
+        if unfiltered:
+            codec.options |= {"skip_loop_filter": "all"}
+
+    def look(self, *, at_keys: bool) -> "tuple[Packets, VideoFrame]":
+        """Read all packets, for decord2's sake also into the key ones; decode the first frame."""
+        packets = Packets()
+        codec = self.stream.codec_context
+        first: VideoFrame | None = None
+        for packet in self._packets():  # of every stream, to see the clock often
+            if packet.stream_index != self.stream.index:
+                continue
+            if first is None:
+                first = next(iter(self.stream.decode(packet)), None)
+            if packet.size or packet.pts is not None:  # else it only flushes the decoder
+                # An edit list discards frames: without a time, they are not taken for frames.
+                pts = None if packet.is_discard else packet.pts
+                packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
+                if at_keys and packet.is_keyframe and codec.name == "h264":
+                    self._clean_keys &= is_idr(bytes(packet), codec.extradata)
+                self.limits.check_count(self.path, len(packets))
+        if first is None:
+            raise CorruptVideoError(self.path, "no frame decodes")
+        self.limits.check_size(self.path, first.height, first.width)
+        return packets, first
+
+    def traits(self, first: "VideoFrame") -> Traits:
+        """What decides how far the file can be trusted."""
+        return Traits(
+            containers=self.formats,
+            codec=self.stream.codec_context.name,
+            video_streams=len(self.container.streams.video),
+            claimed_frames=claimed_frames(self.container, self.stream),
+            first_pts=first.pts,
+            pixel_format=first.format.name,
+            size=(first.height, first.width),
+            interlaced=first.interlaced_frame,
+            upright=turn_of(first) == Turn(),
+            clean_keys=self._clean_keys,
+        )
+
+    def decode(self) -> "Iterator[VideoFrame]":
+        """Every frame, as it comes out of the decoder."""
+        for packet in self._packets(self.stream):
+            yield from self.stream.decode(packet)
+
+    def decode_from(
+        self, row: int, packets: Packets, timeline: Timeline, asked: frozenset[int] | None
+    ) -> "Iterator[tuple[int, VideoFrame]]":
+        """Decode from the key packet at a row, up to the first packet or frame not as expected.
+
+        Frames come with their index. Those before the key packet's own lack what they are predicted
+        from, and are not to be used. Where ``asked`` holds times, frames of other times need not
+        come: those that no frame is predicted from are not decoded.
+        """
+        import av
+
+        started = False
+        try:
+            if row or not self._at_start:
+                self.container.seek(packets.seek_time(row), stream=self.stream)
+            self._at_start = False
+            for packet in self._packets(self.stream):
+                known = packets.is_at(row, packet.pts, dts=packet.dts, size=packet.size)
+                if started and not known and (packet.size or packet.pts is not None):
+                    logger.debug("%s: packet %d is another after a seek", self.path, row)
+                    return
+                started |= known
+                row += known
+                if asked is not None:
+                    self._skip(packet.pts is not None and packet.pts not in asked)
+                for frame in self.stream.decode(packet) if started else ():
+                    index = timeline.find(frame.pts)
+                    if index < 0 or frame.is_corrupt:
+                        return
+                    yield index, frame
+        except av.FFmpegError as error:
+            logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
+
+    def _skip(self, unasked: bool) -> None:
+        """Tell the decoder whether to leave the next packet out if no frame is predicted from it.
+
+        About half of the frames that x264 writes are such; all others come out the same, bit for
+        bit, and in the same order, or the caller sees that they do not.
+        """
+        if unasked != self._skipping:
+            self.stream.codec_context.skip_frame = "NONREF" if unasked else "DEFAULT"
+            self._skipping = unasked
+
+    def _packets(self, *streams: "VideoStream") -> "Iterator[Packet[Any]]":
+        """Packets of these streams, or of all; at the end one that flushes the decoder."""
+        try:
+            for packet in self.container.demux(*streams):
+                self.clock.check()
+                yield packet
+        except IndexError as error:  # at the end, over a stream that turned up late
+            logger.debug("%s: PyAV: %s", self.path, error)
+
+    def convert(self, frame: "VideoFrame", size: tuple[int, int], turn: Turn) -> NDArray[np.uint8]:
+        """A frame as (H, W, 3) RGB, scaled to a height and width and turned upright."""
+        self.limits.check_size(self.path, frame.height, frame.width)
+        height, width = size
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+        return turn(np.asarray(rgb.to_ndarray(), np.uint8))
+
+
+@contextmanager
+def opened(path: str, limits: Limits, clock: Clock, *, unfiltered: bool = False) -> Iterator[File]:
+    """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
+    import av
+
+    try:
+        with av.open(
+            os.path.abspath(path),  # never taken for a URL
+            options=limits.decoder_options(),
+            container_options={
+                "protocol_whitelist": "file",
+                "format_whitelist": ",".join(av.formats_available - _REFUSED),
+            },
+            metadata_errors="replace",
+            timeout=clock.left(),
+        ) as container:
+            yield File(path, limits, clock, container, unfiltered)
+    except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
+        clock.check()
+        raise CorruptVideoError(path, reason_of(error)) from error
