@@ -1,7 +1,7 @@
-"""The seam between methods and the loop: a task is an encoder with a loss.
+"""The interface between methods and the training loop: a task is an encoder with a loss.
 
 The loop calls ``losses = task(batch)``, backpropagates ``losses["loss"]``, steps the optimiser and
-calls ``task.after_step(step)``. It knows nothing else of the method.
+calls ``task.after_step(step)``. It knows nothing else about the method.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from cvrl.models.heads import ClassHead
 
 
 class Task(nn.Module):
-    """A method: an encoder, what it adds to it, and a loss.
+    """Base class of methods: an encoder, the modules a method adds to it, and a loss.
 
     Attributes:
-        accepts: the kinds of views (``Views.kinds``) the method can compare.
-        least_clips: the least number of clips a video it needs.
+        accepts: kinds of views (``Views.kinds``) the method can compare.
+        least_clips: minimum number of clips per video.
         needs_labels: whether every training video must have a label.
-        encoder: what is kept after training.
-        projector: maps the encoder's feature (B, D) to the space of the loss; None where the method
+        encoder: the network kept after training.
+        projector: maps the encoder's feature (B, D) to the space of the loss; None if the method
             has no such head.
     """
 
@@ -38,41 +38,48 @@ class Task(nn.Module):
 
     @property
     def class_head(self) -> ClassHead | None:
-        """The classifier of the data's classes, kept with the encoder; None where there is none."""
+        """The classifier saved with the encoder, or None."""
         classifier = getattr(self, "classifier", None)
         return classifier if isinstance(classifier, ClassHead) else None
 
     @property
     def kept_encoder(self) -> Encoder:
-        """The encoder as it is written and watched: the trained one, or an average of it."""
+        """The encoder that is saved and monitored: the trained one, or its moving average."""
         return self.encoder
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` is what is minimised, other scalars are logged.
+    def project_views(self, clips_BVCTHW: Tensor) -> Tensor:
+        """Projections ``projector(encoder(clips))`` of every clip, (V, B, D)."""
+        if self.projector is None:
+            raise TypeError(f"{type(self).__name__} has no projector")
+        B, V = clips_BVCTHW.shape[:2]
+        z_ND: Tensor = self.projector(self.encoder(clips_BVCTHW.flatten(0, 1)))
+        return z_ND.view(B, V, -1).transpose(0, 1)
 
-        ``embedding_ND``, where given, is what the collapse monitors look at.
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a batch: ``loss`` is minimised, other scalars are logged.
 
         ``loss`` is this rank's share of the mean over the global batch (``dist.global_mean``).
+        ``embedding_ND``, if present, is the input of the collapse monitors.
         """
         raise NotImplementedError
 
     def after_step(self, step: int) -> None:
-        """Called once after each optimiser step; updates what is not learned by gradient."""
+        """Update what is not learned by gradient; called once after each optimiser step."""
 
     def is_ready(self) -> bool:
-        """Whether the optimiser may step; a method that first fills a queue says when it is full.
+        """Whether the optimiser may step, for methods that must first fill a queue.
 
-        Asked after each backward pass; the same answer on every rank.
+        Called after each backward pass; every rank must return the same value.
         """
         return True
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Parameters for the optimiser: weights decayed, biases and norm scales not.
+        """Parameter groups for the optimiser: weights decayed, biases and norm scales not.
 
-        A group's ``lr_scale``, where it has one, multiplies the learning rate of the schedule.
+        A group's ``lr_scale``, if present, multiplies the schedule's learning rate.
 
         Args:
-            weight_decay: of the tensors with two or more dimensions.
+            weight_decay: applied to tensors with two or more dimensions.
         """
         return parameter_groups(self.parameters(), weight_decay)
 
@@ -80,13 +87,13 @@ class Task(nn.Module):
 def parameter_groups(
     parameters: Iterable[nn.Parameter], weight_decay: float, *, lr_scale: float = 1.0
 ) -> list[dict[str, Any]]:
-    """The trainable ones of some parameters, as an optimiser takes them.
+    """Group trainable parameters by whether they are decayed.
 
     Args:
         parameters: of a module.
-        weight_decay: of the tensors with two or more dimensions; others, biases and norm scales,
-            are not decayed.
-        lr_scale: what multiplies their learning rate.
+        weight_decay: applied to tensors with two or more dimensions; biases and norm scales are
+            not decayed.
+        lr_scale: multiplies the learning rate of both groups.
 
     Returns:
         The groups ``decayed`` and ``plain``, either of which may be empty.

@@ -1,12 +1,12 @@
-"""BYOL on clips of videos: predict what a slowly moving copy makes of another clip.
+"""BYOL on video clips: predict the target network's projection of another clip.
 
 Papers: Grill et al., "Bootstrap Your Own Latent" (arXiv 2006.07733), eq. 1 and 2; on rho clips of
 a video Feichtenhofer et al., "A Large-Scale Study on Unsupervised Spatiotemporal Representation
 Learning" (arXiv 2104.14558), rhoBYOL, whose settings are the defaults.
 
-Deviations: the loss is the mean over all ordered pairs of different clips, where the paper adds two
-directions up. The target's running statistics are the online network's, since it always normalises
-by the batch.
+Deviations: the loss is the mean over all ordered pairs of different clips; the paper sums two
+directions. The target's running statistics are copied from the online network and never used, since
+the target normalises by the batch.
 
 Shapes: B videos on this rank, V views, N = B V clips, D dimensions. z is the online projection,
 p its prediction of the target projection t.
@@ -22,19 +22,18 @@ from cvrl.data.dataset import Batch
 from cvrl.losses.regression import cosine_regression
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder
-from cvrl.models.ema import EMA, cosine_momentum
+from cvrl.models.ema import EMA, MomentumSchedule
 from cvrl.task import Task
-from cvrl.utils.checks import check_range
 
 
 class BYOL(Task):
-    """Every clip predicts the target's view of every other clip of its video; no negatives.
+    """Every clip predicts the target projection of every other clip of its video; no negatives.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
-        total_steps: of the run; filled in.
+        total_steps: length of the run; set by the trainer.
         momentum: of the target at the first step, in [0, 1].
-        final_momentum: at the last step, on half a cosine from ``momentum``.
+        final_momentum: at the last step; the schedule is half a cosine.
         hidden: width of the hidden layer of projector and predictor.
         dim: D, the size of z, p and t.
 
@@ -61,38 +60,34 @@ class BYOL(Task):
         dim: int = 256,
     ) -> None:
         super().__init__()
-        check_range("method.momentum", momentum, "[0, 1]")
-        check_range("method.final_momentum", final_momentum, "[0, 1]")
         self.encoder = encoder
         self.projector = heads.mlp(encoder.dim, hidden, hidden_layers=1, dim_out=dim)
         self.predictor = heads.mlp(dim, hidden, hidden_layers=1, dim_out=dim)
         self.target = EMA(nn.Sequential(encoder, self.projector))
-        self.total_steps = total_steps
-        self.momentum, self.final_momentum = momentum, final_momentum
+        self.momentum = MomentumSchedule(total_steps, momentum, final_momentum)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """2 - 2 cos over every ordered pair of views; see :meth:`cvrl.task.Task.forward`."""
         B, V = batch.clips_BVCTHW.shape[:2]
-        clips_NCTHW = batch.clips_BVCTHW.flatten(0, 1)
-        z_ND = self.projector(self.encoder(clips_NCTHW))
+        z_VBD = self.project_views(batch.clips_BVCTHW)
+        z_ND = z_VBD.transpose(0, 1).flatten(0, 1)
         p_VBD = self.predictor(z_ND).view(B, V, -1).transpose(0, 1)
-        t_VBD = self.target(clips_NCTHW).view(B, V, -1).transpose(0, 1)
+        t_ND = self.target(batch.clips_BVCTHW.flatten(0, 1))
+        t_VBD = t_ND.view(B, V, -1).transpose(0, 1)
         losses = [cosine_regression(p_VBD[a], t_VBD[b]) for a, b in permutations(range(V), 2)]
         loss = torch.stack(losses).mean()
         return {
             "loss": loss,
-            "momentum": loss.new_tensor(self._momentum(int(self.step))),
+            "momentum": loss.new_tensor(self.momentum.at(int(self.step))),
             "embedding_ND": F.normalize(z_ND.detach().float(), dim=1),
         }
 
     def after_step(self, step: int) -> None:
-        """The target follows."""
-        self.target.update(nn.Sequential(self.encoder, self.projector), self._momentum(step))
+        """Update the target network."""
+        online_network = nn.Sequential(self.encoder, self.projector)
+        self.target.update(online_network, self.momentum.at(step))
         self.step.fill_(step + 1)
-
-    def _momentum(self, step: int) -> float:
-        return cosine_momentum(step, self.total_steps, self.momentum, self.final_momentum)
 
 
 METHOD = BYOL

@@ -105,10 +105,8 @@ class MemoryBank(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The branches' weighted loss; see :meth:`cvrl.task.Task.forward`."""
-        B, V = batch.clips_BVCTHW.shape[:2]
-        z_ND = self.projector(self.encoder(batch.clips_BVCTHW.flatten(0, 1)))
-        z_VBD = z_ND.view(B, V, -1).transpose(0, 1)
-        drawn_K = self._draw().to(z_ND.device)
+        z_VBD = self.project_views(batch.clips_BVCTHW)
+        drawn_K = self._draw().to(z_VBD.device)
         is_negative_BK = are_negatives(
             batch.video_id_B, batch.group_id_B, drawn_K, self.bank.group_N[drawn_K]
         )
@@ -118,7 +116,7 @@ class MemoryBank(Task):
             for z_BD in z_VBD
         ]
         self._remember(z_VBD[0], batch)
-        embedding_ND = F.normalize(z_ND.detach().float(), dim=1)
+        embedding_ND = F.normalize(z_VBD.detach().float().flatten(0, 1), dim=1)
         top1 = {f"contrast_top1_view{v}": memory_top1(s_BS) for v, s_BS in enumerate(scores)}
         return {"loss": self._branches(self.loss_of(scores)), **top1, "embedding_ND": embedding_ND}
 

@@ -1,18 +1,18 @@
-"""MoCo on clips of videos: a momentum encoder makes keys, a queue of earlier keys the negatives.
+"""MoCo on video clips: keys from a momentum encoder, negatives from a queue of earlier keys.
 
 Papers: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning" (arXiv
 1911.05722), eq. 1 and 2, shuffled batch norm of sec. 3.3; on rho clips of a video Feichtenhofer et
 al., "A Large-Scale Study on Unsupervised Spatiotemporal Representation Learning" (arXiv
 2104.14558), rhoMoCo, whose settings are the defaults.
 
-Deviations: keys of all ranks enter the queue, which is the same on every rank; keys of the query's
-own video or source group are not its negatives; every clip is the query of every other one, and
-the loss their mean. Shuffled batch norm is over groups of the global batch, whatever the number of
-ranks, so it works on one device; the key encoder's running statistics are the query encoder's,
-since no key is ever made with them. No update is made before the queue is full of real keys.
+Deviations: keys of all ranks enter the queue, which is identical on every rank; keys of the query's
+own video or source group are not negatives; every clip is a query for every other clip of its
+video, and the loss is the mean. Shuffled batch norm uses groups of the global batch, whatever the
+number of ranks, so it works on one device; the key encoder's running statistics are copied from the
+query encoder and never used. The optimiser does not step before the queue is full of real keys.
 
 Shapes: B videos on this rank, G on all ranks, V views, K keys in the queue, D dimensions. q is the
-projection of a query, k that of a key.
+projection of a query, k the projection of a key.
 """
 
 from itertools import permutations
@@ -25,7 +25,7 @@ from cvrl.data.dataset import Batch
 from cvrl.losses.memory import are_negatives, memory_info_nce, memory_scores, memory_top1
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder
-from cvrl.models.ema import EMA, cosine_momentum
+from cvrl.models.ema import EMA, MomentumSchedule
 from cvrl.models.memory import Queue
 from cvrl.task import Task
 from cvrl.utils import dist
@@ -35,21 +35,21 @@ from cvrl.utils.seed import torch_generator
 
 
 class MoCo(Task):
-    """A query finds the key of another clip of its video among the keys of earlier batches.
+    """Momentum contrast: the positive of a query is the key of another clip of its video.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
-        total_steps: of the run; filled in.
+        total_steps: length of the run; set by the trainer.
         temperature: tau of the loss, > 0.
-        queue: K, keys that are remembered.
+        queue: K, size of the queue.
         momentum: of the key encoder at the first step, in [0, 1].
-        final_momentum: at the last step, on half a cosine from ``momentum``.
-        bn_groups: into how many groups the clips of all ranks are shuffled for the key encoder,
-            each normalised by itself and made by one rank: at least as many as ranks keeps all
-            busy. 1 normalises all clips together.
+        final_momentum: at the last step; the schedule is half a cosine.
+        bn_groups: number of groups for shuffled batch norm. The clips of all ranks are shuffled
+            into groups, and each group is normalised by itself on one rank. Use at least the number
+            of ranks; 1 normalises all clips together.
         hidden: width of the projection head's hidden layers, which have no batch norm.
-        hidden_layers: their number.
-        dim: D, the size of q and k.
+        hidden_layers: number of hidden layers.
+        dim: D, size of q and k.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -79,24 +79,20 @@ class MoCo(Task):
     ) -> None:
         super().__init__()
         check_range("method.temperature", temperature, "(0, inf)")
-        check_range("method.momentum", momentum, "[0, 1]")
-        check_range("method.final_momentum", final_momentum, "[0, 1]")
         check_range("method.bn_groups", bn_groups, "[1, inf)")
         self.encoder = encoder
         self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, dim, batch_norm=False)
         self.key_network = EMA(nn.Sequential(encoder, self.projector), local_batchnorm=True)
         self.queue = Queue(queue, dim)
         self.temperature = temperature
-        self.total_steps, self.bn_groups = total_steps, bn_groups
-        self.momentum, self.final_momentum = momentum, final_momentum
+        self.bn_groups = bn_groups
+        self.momentum = MomentumSchedule(total_steps, momentum, final_momentum)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.new_keys: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """InfoNCE over every ordered pair of views; see :meth:`cvrl.task.Task.forward`."""
         B, V = batch.clips_BVCTHW.shape[:2]
-        q_VBD = self.projector(self.encoder(batch.clips_BVCTHW.flatten(0, 1)))
-        q_VBD = q_VBD.view(B, V, -1).transpose(0, 1)
+        q_VBD = self.project_views(batch.clips_BVCTHW)
         k_VGD = torch.stack([self._keys(batch.clips_BVCTHW[:, v], v) for v in range(V)])
         first = sum(dist.row_counts(batch.video_id_B)[: dist.rank()])
         k_VBD = k_VGD[:, first : first + B]
@@ -107,40 +103,34 @@ class MoCo(Task):
             memory_scores(q_VBD[a], k_VBD[b], self.queue.key_KD, is_negative_BK, self.temperature)
             for a, b in permutations(range(V), 2)
         ]
-        video_G, group_G = dist.gather(batch.video_id_B), dist.gather(batch.group_id_B)
-        self.new_keys.append((k_VGD.flatten(0, 1), video_G.repeat(V), group_G.repeat(V)))
+        self.queue.stage(k_VGD, batch.video_id_B, batch.group_id_B)
         loss = torch.stack([memory_info_nce(scores_BS) for scores_BS in scores]).mean()
         return {
             "loss": loss,
             "contrast_top1": torch.stack([memory_top1(scores_BS) for scores_BS in scores]).mean(),
             "queue_fill": self.queue.fill,
-            "momentum": loss.new_tensor(self._momentum(int(self.step))),
+            "momentum": loss.new_tensor(self.momentum.at(int(self.step))),
             "embedding_ND": F.normalize(q_VBD.detach().float().flatten(0, 1), dim=1),
         }
 
     def after_step(self, step: int) -> None:
-        """The key encoder follows, and the step's keys enter the queue."""
+        """Update the key encoder (eq. 2) and enqueue the keys of the step."""
         query_network = nn.Sequential(self.encoder, self.projector)
-        self.key_network.update(query_network, self._momentum(step))
-        for key_MD, video_M, group_M in self.new_keys:
-            self.queue.push(key_MD, video_M, group_M)
-        self.new_keys = []
+        self.key_network.update(query_network, self.momentum.at(step))
+        self.queue.push_staged()
         self.step.fill_(step + 1)
 
     def is_ready(self) -> bool:
-        """Whether the queue holds nothing but real keys."""
+        """Whether the queue is full of real keys."""
         return self.queue.is_full
-
-    def _momentum(self, step: int) -> float:
-        return cosine_momentum(step, self.total_steps, self.momentum, self.final_momentum)
 
     @torch.no_grad()
     def _keys(self, clips_BCTHW: Tensor, view: int) -> Tensor:
-        """The keys of all ranks' clips of a view, (G, D), unit norm, the same on every rank.
+        """Keys of all ranks' clips of a view, (G, D), unit norm, identical on every rank.
 
-        The clips are shuffled by the step, cut into groups, and each group goes through the key
-        encoder alone: batch norm then cannot tell a query which key is its own (sec. 3.3). The
-        ranks share the groups out, so who computes what depends on their number, the keys do not.
+        The clips are shuffled by a permutation of the step and split into groups; each group goes
+        through the key encoder alone, so batch norm cannot reveal which key belongs to a query
+        (sec. 3.3). The groups are distributed over the ranks; the keys do not depend on how.
         """
         clips_GCTHW = dist.gather(clips_BCTHW)
         self._check_groups(len(clips_GCTHW))

@@ -3,12 +3,11 @@
 Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations"
 (arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
 (arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al.
-(arXiv 2104.14558); with clips that are to be told from their video's own, Tao et al. (IIC, arXiv
-2008.02531), sec. 3.3.
+(arXiv 2104.14558); with intra-video negatives, Tao et al. (IIC, arXiv 2008.02531), sec. 3.3.
 
-Deviations: the loss is the mean over all anchors (CVRL's code adds the two directions up, twice as
-much); clips of one source group are not negatives of each other; with more than two clips, every
-pair of clips counts, averaged.
+Deviations: the loss is the mean over all anchors (CVRL's code sums the two directions); clips of
+one source group are not negatives of each other; with more than two clips, the loss is averaged
+over all pairs.
 
 Shapes: B videos on this rank, V views, D dimensions. h is the encoder's feature, z its projection.
 """
@@ -27,17 +26,17 @@ from cvrl.task import Task
 
 
 class SimCLR(Task):
-    """Clips of one video attract, clips of other videos in the global batch repel.
+    """Clips of one video are positives, clips of other videos in the global batch negatives.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
         temperature: tau of the loss, > 0.
         hidden: width of the projection head's hidden layers.
-        hidden_layers: their number; CVRL has 3.
-        dim: D, the size of z.
+        hidden_layers: number of hidden layers; CVRL has 3.
+        dim: D, size of z.
         head_bn_momentum: of the head's batch norm; CVRL's 0.003 suits very long runs.
-        negatives: how many of the last clips are negatives of the others, 0 or 1; filled in from
-            the views.
+        negatives: number of trailing clips that are negatives of the others, 0 or 1; set by the
+            views.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -71,10 +70,8 @@ class SimCLR(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """InfoNCE over every pair of views; see :meth:`cvrl.task.Task.forward`."""
-        B, V = batch.clips_BVCTHW.shape[:2]
-        h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
-        z_ND = self.projector(h_ND)
-        z_VBD = z_ND.view(B, V, -1).transpose(0, 1)
+        V = batch.clips_BVCTHW.shape[1]
+        z_VBD = self.project_views(batch.clips_BVCTHW)
         z_negative_BD = z_VBD[-1] if self.negatives else None
         losses = [
             info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B, z_negative_BD)
@@ -83,13 +80,13 @@ class SimCLR(Task):
         return {
             "loss": torch.stack(losses).mean(),
             "contrast_top1": contrast_top1(z_VBD[0], z_VBD[1]),
-            "embedding_ND": F.normalize(z_ND.detach().float()),
+            "embedding_ND": F.normalize(z_VBD.detach().float().flatten(0, 1)),
         }
 
 
 @torch.no_grad()
 def contrast_top1(z_a_BD: Tensor, z_b_BD: Tensor) -> Tensor:
-    """The share of clips whose other view is the nearest among this rank's other views, in [0, 1].
+    """Fraction of clips whose other view is the nearest one on this rank, in [0, 1].
 
     Example:
         >>> float(contrast_top1(torch.eye(3), torch.eye(3)))

@@ -1,16 +1,16 @@
-"""SwAV on clips of videos: the cluster of one view is predicted from the others.
+"""SwAV on video clips: predict the cluster assignment of one view from the other views.
 
 Papers: Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments"
 (arXiv 2006.09882), eq. 1 to 3, multi-crop of sec. 3.2, queue of sec. 4.1; on clips of a video
 Feichtenhofer et al., "A Large-Scale Study on Unsupervised Spatiotemporal Representation Learning"
 (arXiv 2104.14558), whose 1,000 prototypes and head are the defaults.
 
-Deviations: the clips of all ranks are balanced together, also on one machine, in the log domain;
-one queue serves all large clips and is filled from the first step on; prototypes are normalised
-after each step instead of before.
+Deviations: Sinkhorn balances the clips of all ranks together, in the log domain; one queue serves
+all large clips and is filled from the first step; prototypes are normalised after each step instead
+of before.
 
-Shapes: B videos on this rank, V large clips, S small ones, A = V + S of both, K prototypes, Q
-remembered embeddings, D dimensions. z is a clip's projection, unit norm.
+Shapes: B videos on this rank, V large clips, S small clips, A = V + S, K prototypes, Q embeddings
+in the queue, D dimensions. z is a clip's projection, unit norm.
 """
 
 import torch
@@ -28,22 +28,22 @@ from cvrl.utils.checks import check_range
 
 
 class SwAV(Task):
-    """Codes of the large clips, each predicted from every other clip of the video.
+    """Predict the codes of the large clips from every other clip of the video.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
-        steps_per_epoch: of the run; filled in.
+        steps_per_epoch: of the run; set by the trainer.
         prototypes: K.
         temperature: tau of the prediction, > 0.
-        epsilon: of the codes, > 0: the smaller, the harder.
-        iterations: of Sinkhorn's algorithm, >= 1.
-        frozen_epochs: how long the prototypes stay as they started.
-        queue: Q, embeddings of earlier clips to balance with, for batches much smaller than K; 0
-            for none.
-        queue_from_epoch: before that the queue is only filled.
+        epsilon: entropy weight of the codes, > 0; smaller values give harder assignments.
+        iterations: of the Sinkhorn algorithm, >= 1.
+        frozen_epochs: epochs before the prototypes are trained.
+        queue: Q, embeddings of earlier clips used to compute codes, for batches much smaller than
+            K; 0 disables it.
+        queue_from_epoch: epoch from which the queue is used; before, it is only filled.
         hidden: width of the projection head's hidden layers.
-        hidden_layers: their number.
-        dim: D, the size of z.
+        hidden_layers: number of hidden layers.
+        dim: D, size of z.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -87,22 +87,21 @@ class SwAV(Task):
         self.frozen_steps = frozen_epochs * steps_per_epoch
         self.queue_from_step = queue_from_epoch * steps_per_epoch
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.new_rows: list[tuple[Tensor, Tensor, Tensor]] = []
         self.prototypes.weight.register_hook(self._freeze)  # type: ignore[no-untyped-call]
         self._normalise_prototypes()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Swapped prediction from every clip to every large one; see :class:`cvrl.task.Task`."""
+        """Swapped prediction over all pairs with a large clip; see :class:`cvrl.task.Task`."""
         V = batch.clips_BVCTHW.shape[1]
         z_ABD = self._embed(batch.clips_BVCTHW)
-        self._remember(z_ABD, batch)
+        self._stage(z_ABD, batch)
         if batch.small_BVCTHW is not None:
             z_ABD = torch.cat([z_ABD, self._embed(batch.small_BVCTHW)])
         scores_ABK = self._scores(z_ABD)
-        remembered_QK = self._remembered_scores()
+        queue_QK = self._queue_scores()
         losses = []
         for a in range(V):
-            code_BK = sinkhorn(scores_ABK[a], self.epsilon, self.iterations, remembered_QK)
+            code_BK = sinkhorn(scores_ABK[a], self.epsilon, self.iterations, queue_QK)
             losses += [
                 swapped_prediction(scores_ABK[b], code_BK, self.temperature)
                 for b in range(len(scores_ABK))
@@ -117,42 +116,35 @@ class SwAV(Task):
         return found if self.queue is None else found | {"queue_fill": self.queue.fill}
 
     def after_step(self, step: int) -> None:
-        """Put the prototypes back on the sphere, and remember the step's embeddings."""
+        """Normalise the prototypes and enqueue the embeddings of the step."""
         self._normalise_prototypes()
         if self.queue is not None:
-            for z_MD, video_M, group_M in self.new_rows:
-                self.queue.push(z_MD, video_M, group_M)
-        self.new_rows = []
+            self.queue.push_staged()
         self.step.fill_(step + 1)
 
     def _embed(self, clips_BVCTHW: Tensor) -> Tensor:
-        """Unit z of every clip, (V, B, D), not rounded to the precision of autocast."""
-        B, V = clips_BVCTHW.shape[:2]
-        z_ND = self.projector(self.encoder(clips_BVCTHW.flatten(0, 1)))
-        z_ND = F.normalize(z_ND.to(self.prototypes.weight.dtype), dim=1)
-        return z_ND.view(B, V, -1).transpose(0, 1)
+        """Unit z of every clip, (V, B, D), in full precision under autocast."""
+        z_VBD = self.project_views(clips_BVCTHW)
+        return F.normalize(z_VBD.to(self.prototypes.weight.dtype), dim=-1)
 
     def _scores(self, z: Tensor) -> Tensor:
-        """Cosines with the prototypes, not rounded either."""
+        """Cosine similarities with the prototypes, in full precision."""
         with torch.autocast(z.device.type, enabled=False):
             scores: Tensor = self.prototypes(z)
             return scores
 
     @torch.no_grad()
-    def _remembered_scores(self) -> Tensor | None:
+    def _queue_scores(self) -> Tensor | None:
         if self.queue is None or not self.queue.is_full or int(self.step) < self.queue_from_step:
             return None
         return self._scores(self.queue.key_KD)
 
     @torch.no_grad()
-    def _remember(self, z_VBD: Tensor, batch: Batch) -> None:
+    def _stage(self, z_VBD: Tensor, batch: Batch) -> None:
         """Hold every rank's embeddings of large clips for :meth:`after_step`."""
-        if self.queue is None:
-            return
-        V = len(z_VBD)
-        z_VMD = dist.gather(z_VBD.transpose(0, 1)).transpose(0, 1)
-        video_M, group_M = dist.gather(batch.video_id_B), dist.gather(batch.group_id_B)
-        self.new_rows.append((z_VMD.flatten(0, 1), video_M.repeat(V), group_M.repeat(V)))
+        if self.queue is not None:
+            z_VMD = dist.gather(z_VBD.transpose(0, 1)).transpose(0, 1)
+            self.queue.stage(z_VMD, batch.video_id_B, batch.group_id_B)
 
     def _freeze(self, gradient_KD: Tensor) -> Tensor:
         return gradient_KD * (self.step >= self.frozen_steps)

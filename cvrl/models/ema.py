@@ -1,4 +1,4 @@
-"""A teacher that follows its student: an exponential moving average of a module's weights.
+"""Momentum encoders: an exponential moving average (EMA) of a module's weights.
 
 MoCo's key encoder (He et al., arXiv 1911.05722, eq. 2) and BYOL's target (Grill et al., arXiv
 2006.07733, eq. 1) are both one of these.
@@ -6,23 +6,25 @@ MoCo's key encoder (He et al., arXiv 1911.05722, eq. 2) and BYOL's target (Grill
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cvrl.utils.checks import check_range
+
 
 class EMA(nn.Module):
-    """A copy of a module whose weights move a little towards it at each :meth:`update`.
+    """Copy of a module whose weights follow it as a moving average, see :meth:`update`.
 
-    No gradient ever reaches it. Its buffers, which are batch norm's running statistics, are taken
-    over from the module as they are: what the copy's own passes write there depends on which rank
-    ran them, and the module's are the same on all.
+    The copy receives no gradient. Its buffers (batch norm's running statistics) are copied from the
+    module at each update: the copy's own forward passes would make them depend on the rank.
 
     Args:
-        source: what is copied; not kept.
-        local_batchnorm: leave the copy's batch norms out of ``convert_sync_batchnorm``, for a
-            caller that chooses which clips they see together.
+        source: module to copy; no reference to it is kept.
+        local_batchnorm: exclude the copy's batch norms from ``convert_sync_batchnorm``, for a
+            caller that decides which clips are normalised together.
 
     Example:
         >>> student = nn.Linear(2, 1)
@@ -41,20 +43,20 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def forward(self, *inputs: Any) -> Tensor:
-        """What the copy makes of the inputs, without gradient."""
+        """Output of the copy, without gradient."""
         output: Tensor = self.module(*inputs)
         return output
 
     @torch.no_grad()
     def update(self, source: nn.Module, momentum: float) -> None:
-        """Move the weights: ``ours = momentum * ours + (1 - momentum) * theirs``.
+        """Update the weights: ``ours = momentum * ours + (1 - momentum) * theirs``.
 
         Args:
-            source: of the architecture that was copied.
-            momentum: share of the old weights, in [0, 1].
+            source: module of the copied architecture.
+            momentum: weight of the old value, in [0, 1].
 
         Raises:
-            ValueError: another number of parameters or buffers.
+            ValueError: ``source`` has a different number of parameters or buffers.
         """
         for ours, theirs in zip(self.module.parameters(), source.parameters(), strict=True):
             ours.lerp_(theirs.to(ours.dtype), 1.0 - momentum)
@@ -62,20 +64,35 @@ class EMA(nn.Module):
             kept.copy_(new)
 
 
-def cosine_momentum(step: int, total_steps: int, start: float, end: float = 1.0) -> float:
-    """The momentum of a step on half a cosine from ``start`` to ``end``.
+@dataclass(frozen=True)
+class MomentumSchedule:
+    """Momentum of each step, on half a cosine from ``start`` to ``end``.
 
     ``m(t) = end - (end - start) (cos(pi t / T) + 1) / 2``, as in BYOL.
 
-    Args:
-        step: t, steps done before this one.
+    Attributes:
         total_steps: T, at which ``end`` is reached; it stays there.
         start: m(0), in [0, 1].
-        end: m(T); the same as ``start`` for a constant momentum.
+        end: m(T), in [0, 1]; equal to ``start`` for a constant momentum.
+
+    Raises:
+        UserError: ``start`` or ``end`` is out of range.
 
     Example:
-        >>> [round(cosine_momentum(t, 10, 0.9), 3) for t in (0, 5, 10, 11)]
+        >>> schedule = MomentumSchedule(total_steps=10, start=0.9)
+        >>> [round(schedule.at(t), 3) for t in (0, 5, 10, 11)]
         [0.9, 0.95, 1.0, 1.0]
     """
-    done = min(step / max(total_steps, 1), 1.0)
-    return end - (end - start) * (math.cos(math.pi * done) + 1.0) / 2.0
+
+    total_steps: int
+    start: float
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("method.momentum", self.start, "[0, 1]")
+        check_range("method.final_momentum", self.end, "[0, 1]")
+
+    def at(self, step: int) -> float:
+        """m(t) for ``step`` = t, the number of steps already done."""
+        done = min(step / max(self.total_steps, 1), 1.0)
+        return self.end - (self.end - self.start) * (math.cos(math.pi * done) + 1.0) / 2.0

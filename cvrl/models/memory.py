@@ -1,26 +1,27 @@
-"""What a method remembers of earlier batches: a queue of keys, or an entry for every video.
+"""Memories of earlier batches: a queue of keys, and a bank with one entry per video.
 
-Both are persistent buffers, written by their owner after the optimiser's step with rows gathered
-over all ranks, so that every rank holds the same memory and a checkpoint holds all of it.
+Both are persistent buffers. Methods write to them after the optimiser step, with rows gathered over
+all ranks, so every rank holds the same memory and a checkpoint contains all of it.
 
-Shapes: K entries of a queue, N videos in a bank, B rows written, U different videos among them,
-D dimensions.
+Shapes: K entries of a queue, N videos in a bank, V views, B rows written, U distinct videos among
+them, D dimensions.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cvrl.utils import dist
 from cvrl.utils.checks import check_range
 
-NONE = -1  # the video and the group of an entry that nothing was written to
+NONE = -1  # video and group of an entry that was never written
 
 
 class Queue(nn.Module):
     """The last K keys, oldest overwritten first (He et al., arXiv 1911.05722, sec. 3.2).
 
-    It starts with random directions that belong to no video: a loss over them is finite, and
-    :attr:`is_full` says when the last of them has gone.
+    It starts with random unit vectors that belong to no video, so a loss over them is finite;
+    :attr:`is_full` tells when all of them have been overwritten.
 
     Args:
         size: K >= 1.
@@ -53,24 +54,44 @@ class Queue(nn.Module):
         self.register_buffer("group_K", torch.full((size,), NONE))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        self._staged: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
     def is_full(self) -> bool:
-        """Whether every entry is a key that was pushed."""
+        """Whether every entry holds a pushed key."""
         return int(self.filled) == len(self.key_KD)
 
     @property
     def fill(self) -> Tensor:
-        """The share of entries that were pushed, in [0, 1]."""
+        """Fraction of entries that hold a pushed key, in [0, 1]."""
         return self.filled / len(self.key_KD)
 
     @torch.no_grad()
-    def push(self, key_BD: Tensor, video_B: Tensor, group_B: Tensor) -> None:
-        """Write keys over the oldest ones, going on at the front where the end is reached.
+    def stage(self, key_VBD: Tensor, batch_video_B: Tensor, batch_group_B: Tensor) -> None:
+        """Hold the keys of a batch, gathered over all ranks, until :meth:`push_staged`.
 
         Args:
-            key_BD: unit norm; of more than K rows the last K stay, as if pushed one by one.
-            video_B: the video each key shows.
+            key_VBD: unit norm, of all ranks; view by view.
+            batch_video_B: this rank's videos, as in ``Batch.video_id_B``.
+            batch_group_B: their source groups.
+        """
+        V = len(key_VBD)
+        video_M, group_M = dist.gather(batch_video_B), dist.gather(batch_group_B)
+        self._staged.append((key_VBD.flatten(0, 1), video_M.repeat(V), group_M.repeat(V)))
+
+    def push_staged(self) -> None:
+        """Push the keys held by :meth:`stage`; call it after the optimiser step."""
+        for key_MD, video_M, group_M in self._staged:
+            self.push(key_MD, video_M, group_M)
+        self._staged = []
+
+    @torch.no_grad()
+    def push(self, key_BD: Tensor, video_B: Tensor, group_B: Tensor) -> None:
+        """Overwrite the oldest keys, wrapping around at the end.
+
+        Args:
+            key_BD: unit norm; of more than K rows the last K remain, as if pushed one by one.
+            video_B: video of each key.
             group_B: its source group, negative for none.
         """
         K, B = len(self.key_KD), len(key_BD)
@@ -84,10 +105,9 @@ class Queue(nn.Module):
 
 
 class Bank(nn.Module):
-    """One direction for every video, following what was last seen of it (Wu et al., 1805.01978).
+    """One unit vector per video, a moving average of its embeddings (Wu et al., 1805.01978).
 
-    Entries start as random directions. A video's group is known from its first visit on; before
-    that its entry shows nothing of it that a group could share.
+    Entries start as random unit vectors. A video's group is stored at its first update.
 
     Args:
         videos: N >= 1.
@@ -95,7 +115,7 @@ class Bank(nn.Module):
 
     Attributes:
         entry_ND: unit norm.
-        group_N: the source group of each video, -1 until it is seen.
+        group_N: source group of each video, -1 before its first update.
 
     Example:
         >>> bank = Bank(videos=5, dim=2)
@@ -116,16 +136,16 @@ class Bank(nn.Module):
 
     @torch.no_grad()
     def update(self, video_B: Tensor, z_BD: Tensor, group_B: Tensor, momentum: float) -> None:
-        """Move the entries of some videos: ``entry = unit(momentum * entry + (1 - momentum) * z)``.
+        """Update entries: ``entry = normalise(momentum * entry + (1 - momentum) * z)``.
 
-        A video that stands in several rows moves once, towards their mean, whatever their order.
-        The cost depends on the rows, not on N.
+        A video with several rows is updated once, towards their mean, whatever their order. The
+        cost depends on B, not on N.
 
         Args:
-            video_B: whose entries.
-            z_BD: unit norm, what was seen of them.
+            video_B: videos to update.
+            z_BD: their embeddings, unit norm.
             group_B: their source groups, negative for none.
-            momentum: share of the old entry, in [0, 1].
+            momentum: weight of the old entry, in [0, 1].
         """
         video_U = torch.unique(video_B)
         is_of_UB = video_U[:, None] == video_B[None, :]

@@ -128,7 +128,7 @@ def test_the_defaults_are_those_of_the_large_scale_study():
     task = BYOL(encoder, total_steps=10)
     assert task.projector.spec["hidden"] == task.predictor.spec["hidden"] == 4096
     assert task.projector.spec["dim_out"] == task.predictor.spec["dim_in"] == 256
-    assert (task.momentum, task.final_momentum) == (0.996, 1.0)
+    assert (task.momentum.start, task.momentum.end) == (0.996, 1.0)
 
 
 @pytest.mark.parametrize("keywords", [{"momentum": 1.5}, {"final_momentum": -1.0}])

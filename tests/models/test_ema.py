@@ -9,7 +9,7 @@ from torch import nn
 
 from cvrl.models.backbones import build_encoder
 from cvrl.models.batchnorm import SyncBatchNorm, convert_sync_batchnorm
-from cvrl.models.ema import EMA, cosine_momentum
+from cvrl.models.ema import EMA, MomentumSchedule
 
 
 def network():
@@ -124,7 +124,7 @@ def test_its_batch_norms_can_stay_out_of_the_conversion():
 
 @pytest.mark.parametrize(("start", "end"), [(0.996, 1.0), (0.0, 1.0), (0.5, 0.9)])
 def test_momentum_is_half_a_cosine(start, end):
-    values = [cosine_momentum(t, 40, start, end) for t in range(41)]
+    values = [MomentumSchedule(40, start, end).at(t) for t in range(41)]
     for t, value in enumerate(values):
         expected = end - (end - start) * (math.cos(math.pi * t / 40) + 1) / 2
         assert value == pytest.approx(expected, abs=1e-12)
@@ -134,10 +134,10 @@ def test_momentum_is_half_a_cosine(start, end):
 
 
 def test_momentum_stays_at_its_end():
-    assert cosine_momentum(1000, 40, 0.9) == 1.0
-    assert cosine_momentum(0, 0, 0.9) == pytest.approx(0.9)
-    assert cosine_momentum(7, 0, 0.9) == 1.0
+    assert MomentumSchedule(40, 0.9).at(1000) == 1.0
+    assert MomentumSchedule(0, 0.9).at(0) == pytest.approx(0.9)
+    assert MomentumSchedule(0, 0.9).at(7) == 1.0
 
 
 def test_momentum_can_be_constant():
-    assert {cosine_momentum(t, 10, 0.999, 0.999) for t in range(12)} == {0.999}
+    assert {MomentumSchedule(10, 0.999, 0.999).at(t) for t in range(12)} == {0.999}
