@@ -153,6 +153,22 @@ def holds_classifier(path: str | PathLike[str]) -> bool:
     return _read(path)[1].get("class_head") is not None
 
 
+def input_of(path: str | PathLike[str]) -> str:
+    """What the network of a file of weights is fed, as ``clip.input`` names it.
+
+    Args:
+        path: a run folder, a ``model.safetensors``, or a checkpoint of another library.
+
+    Returns:
+        The input of a cvrl model; ``rgb`` for files of other libraries.
+    """
+    file = model_file(path)
+    if file.suffix != ".safetensors":
+        return "rgb"
+    facts: dict[str, Any] = load_weights(file)[1].get("cvrl", {})
+    return str(facts.get("encoder", {}).get("input", "rgb"))
+
+
 def model_file(path: str | PathLike[str]) -> Path:
     """The file of weights that a path stands for: a run folder's model, or the file itself.
 

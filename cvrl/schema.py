@@ -52,6 +52,9 @@ class ClipConfig:
     short_video: Literal["loop", "repeat"] = "loop"
     fps: float | None = _in("(0, inf)", None)  # `stride` counts steps of 1/fps s; null: frames
     upscale: bool = False  # whether videos smaller than `size` may be enlarged
+    # what the network is fed: frames, differences of frames, or time derivatives 0, 1, 2 (stacked,
+    # or alternating over the clips of a batch); auto: as `encoder.weights` was trained, else rgb
+    input: Literal["auto", "rgb", "residual", "derivatives", "alternating"] = "auto"
 
 
 @dataclass

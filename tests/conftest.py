@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent
 MakeVideo = Callable[..., Path]
+LIBRARY_CLASSES = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 30, 30)}
+VIDEOS_PER_CLASS = 6
 
 torch.set_num_threads(1)  # the suite runs in parallel, and one thread adds up in one order
 
@@ -127,3 +130,23 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def write_frames(folder: Path, colour: tuple[int, int, int], frames: int, seed: int) -> None:
+    """A folder of frames: one colour, with a texture that drifts and tells the video apart."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    texture = rng.integers(-20, 20, size=(36, 80, 3))
+    for i in range(frames):
+        frame = np.clip(np.array(colour) + texture[:, i : i + 40], 0, 255).astype(np.uint8)
+        Image.fromarray(frame).save(folder / f"{i:03d}.png")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a class, six videos a class of 9 to 14 frames."""
+    root = tmp_path_factory.mktemp("library")
+    for c, (name, colour) in enumerate(LIBRARY_CLASSES.items()):
+        for i in range(VIDEOS_PER_CLASS):
+            write_frames(root / name / f"v_{name}_g{i:02d}_c01", colour, 9 + i, seed=100 * c + i)
+    return root

@@ -1,5 +1,6 @@
 """From a config to the objects of a run. Nothing below this room sees the config."""
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.training_speed.fast_conv import accelerate
 from cvrl.models.weights import load_pretrained
-from cvrl.pretrained import model_file
+from cvrl.pretrained import input_of, model_file
 from cvrl.task import Task
 from cvrl.transforms import recipes
 from cvrl.transforms.recipes import Recipe
@@ -26,6 +27,8 @@ from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
 from cvrl.video.frame_cache import FrameCache
 from cvrl.video.packet_cache import PacketIndexCache
+
+logger = logging.getLogger("cvrl")
 
 FOR_WEIGHTS = 3  # last part of the key of the initial weights' seed
 
@@ -255,7 +258,12 @@ def augments_on_device(config: Config, views: Views) -> bool:
 
 
 def _build_encoder(config: Config) -> Encoder:
-    encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
-    if config.encoder.weights is not None:
-        load_pretrained(encoder, model_file(config.encoder.weights))
+    weights, given = config.encoder.weights, config.clip.input
+    trained = input_of(weights) if weights is not None else "rgb"
+    if weights is not None and given not in ("auto", trained):
+        logger.warning("%s was trained with clip.input=%s, not %s", weights, trained, given)
+    keywords = {"input": trained if given == "auto" else given} | config.encoder.keywords
+    encoder = build_encoder(config.encoder.name, **keywords)
+    if weights is not None:
+        load_pretrained(encoder, model_file(weights))
     return encoder

@@ -14,18 +14,22 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cvrl.models.inputs import channels_of, clip_input, replace_first_conv
 from cvrl.models.training_speed.recompute import Maps, blocks_of, in_parts, recomputed
 from cvrl.utils.errors import UserError
 
 STAGES = ("res2", "res3", "res4", "res5")
+CHANNELS = 3
 
 
 class Encoder(nn.Module):
-    """A stem, four residual stages and a global average over time and space.
+    """An input transform, a stem, four residual stages and a global average over time and space.
 
     Made by :func:`build_encoder`.
 
     Attributes:
+        input: what the stem is fed: the clips themselves, or differences of their frames, see
+            :mod:`cvrl.models.inputs`. It has no weights.
         dim: D, dimensions of the pooled feature.
         stage_dims: channels of each map that :meth:`stages` returns, ``pooled`` included.
         strides: how many frames, rows and columns of the clip one cell of ``res5`` steps over.
@@ -51,6 +55,7 @@ class Encoder(nn.Module):
         spec: dict[str, Any],
     ) -> None:
         super().__init__()
+        self.input = clip_input(spec.get("input", "rgb"))
         self.stem = stem
         self.res2, self.res3, self.res4, self.res5 = stages
         self.dim = stage_dims[-1]
@@ -98,7 +103,7 @@ class Encoder(nn.Module):
 
     def _maps(self, clips_BCTHW: Tensor) -> dict[str, Tensor]:
         maps: dict[str, Tensor] = {}
-        x = self._run(self.stem, clips_BCTHW)
+        x = self._run(self.stem, self.input(clips_BCTHW))
         for name in STAGES:
             x = maps[name] = self._run(getattr(self, name), x)
         maps["pooled"] = x.mean(dim=(2, 3, 4))
@@ -133,7 +138,7 @@ class Encoder(nn.Module):
             )
 
 
-def build_encoder(name: str, **keywords: Any) -> Encoder:
+def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
     """Make an encoder with fresh random weights.
 
     Batch norm everywhere has momentum 0.1 and eps 1e-5.
@@ -146,6 +151,8 @@ def build_encoder(name: str, **keywords: Any) -> Encoder:
             * ``r3d18``, ``r2plus1d18``: the 18-layer nets of arXiv 1711.11248, D = 512;
             * ``r3d_small``: ``r3d18`` with a quarter of its width and one block a stage, 0.9 M
               parameters, D = 128, for CPUs.
+        input: what the network is fed: ``rgb``, ``residual``, ``derivatives`` or ``alternating``,
+            see :mod:`cvrl.models.inputs`.
         keywords: of ``r3d_small`` alone: ``width`` (channels of the stem; D is 8 times as much),
             ``blocks`` (residual blocks in each of the four stages), ``stem_kernel`` and
             ``stem_stride`` (time, height, width).
@@ -164,7 +171,12 @@ def build_encoder(name: str, **keywords: Any) -> Encoder:
     chosen.apply_defaults()
     stem, stages, dims, strides = builder(**chosen.arguments)
     plain = {k: list(v) if isinstance(v, Sequence) else v for k, v in chosen.arguments.items()}
-    return Encoder(stem, stages, stage_dims=dims, strides=strides, spec={"name": name, **plain})
+    spec = {"name": name, **plain}
+    if input != "rgb":  # specs of rgb encoders stay as they were before there was a choice
+        spec["input"] = input
+    if channels_of(input) != CHANNELS:
+        replace_first_conv(stem, channels_of(input))
+    return Encoder(stem, stages, stage_dims=dims, strides=strides, spec=spec)
 
 
 class _Parts(NamedTuple):

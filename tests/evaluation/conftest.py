@@ -3,39 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.manifest import Manifest, make_manifest, read_manifest
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.transforms import recipes
-
-CLASSES = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 30, 30)}
-VIDEOS_A_CLASS = 6
-
-
-def write_video(folder: Path, colour: tuple[int, int, int], frames: int, seed: int) -> None:
-    """A folder of frames: one colour, with a texture that drifts and tells the video apart."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    texture = rng.integers(-20, 20, size=(36, 80, 3))
-    for i in range(frames):
-        frame = np.clip(np.array(colour) + texture[:, i : i + 40], 0, 255).astype(np.uint8)
-        Image.fromarray(frame).save(folder / f"{i:03d}.png")
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a class, six videos a class of 9 to 14 frames."""
-    root = tmp_path_factory.mktemp("library")
-    for c, (name, colour) in enumerate(CLASSES.items()):
-        for i in range(VIDEOS_A_CLASS):
-            write_video(root / name / f"v_{name}_g{i:02d}_c01", colour, 9 + i, seed=100 * c + i)
-    return root
 
 
 @pytest.fixture

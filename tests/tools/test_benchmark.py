@@ -43,7 +43,7 @@ def tree(tmp_path_factory):
         (root / folder / "__init__.py").write_text(
             (REPOSITORY / folder / "__init__.py").read_text()
         )
-    (root / "cvrl" / "bench" / "sums.py").write_text(SUBJECT)
+    (root / "cvrl" / "bench" / "bench_sums.py").write_text(SUBJECT)
     return root
 
 

@@ -176,7 +176,7 @@ class Int8Encoder(Encoder):
 
     def _byte_maps(self, clips_BCTHW: Tensor) -> Iterator[tuple[str, Grid, Tensor]]:
         self._check(clips_BCTHW)
-        q = self.stem(self.takes.bytes_of(clips_BCTHW))
+        q = self.stem(self.takes.bytes_of(self.input(clips_BCTHW)))
         for name in STAGES:
             stage = getattr(self, name)
             q = stage(q)
@@ -286,7 +286,7 @@ def _look(frozen: Encoder, clips_BCTHW: Tensor) -> _Seen:
     convolutions = [module for module in frozen.modules() if isinstance(module, FrozenConv)]
     hooks = [conv.register_forward_hook(seen.hook) for conv in convolutions]
     for clip_CTHW in clips_BCTHW:
-        seen.note("clips", clip_CTHW)
+        seen.note("clips", frozen.input(clip_CTHW[None]))
         frozen(clip_CTHW[None])
     for hook in hooks:
         hook.remove()

@@ -35,6 +35,8 @@ def still_stages(encoder: Encoder) -> tuple[str, ...]:
         >>> still_stages(build_encoder("r3d_small"))
         ()
     """
+    if not isinstance(encoder.input, nn.Identity):  # differences depend on the clip's frames
+        return ()
     still: list[str] = []
     for name in ("stem", *STAGES):
         if not is_still(getattr(encoder, name)):
@@ -97,6 +99,8 @@ def encode_frames(
     maps_FCHW = torch.cat([_run(encoder, still, part[:, :, None])[:, :, 0] for part in parts])
     for place_MT in torch.split(place_NT, at_once):
         clips_MCTHW = gather_clips(maps_FCHW, place_MT)
+        if not still:
+            clips_MCTHW = encoder.input(clips_MCTHW)
         y = _run(encoder, wanted[len(still) :], clips_MCTHW)
         yield y.mean(dim=(2, 3, 4)) if until == "pooled" else y
 

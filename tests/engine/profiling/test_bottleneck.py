@@ -25,7 +25,7 @@ from cvrl.engine.profiling.bottleneck import describe_bottleneck, measure
 from cvrl.engine.trainer import Trainer
 from cvrl.utils.errors import UserError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 TINY = """
 clip: {frames: 8, stride: 2, size: 32}
 augment: {name: light}

@@ -18,7 +18,7 @@ from cvrl.transforms.black_bars import crop_black_bars
 from cvrl.utils.errors import UserError
 from cvrl.views.jigsaw_pair import JigsawPair
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 ROWS = 600
 
 

@@ -25,7 +25,7 @@ from cvrl.evaluation.features.clip_stream import (
 from cvrl.models.inference.overlapping import gather_clips
 from cvrl.utils.errors import UserError
 from cvrl.video.frames import Video
-from tests.evaluation.conftest import write_video
+from tests.conftest import write_frames
 
 SPEC = ClipSpec(frames=4, stride=1)
 
@@ -113,7 +113,7 @@ class TestStream:
 
     @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
     def test_a_long_video_comes_in_small_pieces(self, tmp_path: Path, overlap: float) -> None:
-        write_video(tmp_path / "long", (9, 9, 9), 80, seed=0)
+        write_frames(tmp_path / "long", (9, 9, 9), 80, seed=0)
         manifest = make_manifest({"path": ["long"]}, root=tmp_path)
         pieces = list(ClipStream(manifest, [0], SPEC, ClipChoice(overlap=overlap), identity))
         assert len(pieces) == 3

@@ -125,7 +125,7 @@ class TestExtract:
         dataset_of: DatasetOf,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        from cvrl.evaluation.features.extraction import extraction as module
+        from cvrl.evaluation.features import extraction as module
 
         real = module.eval_loader
         monkeypatch.setattr(

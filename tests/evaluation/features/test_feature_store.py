@@ -11,8 +11,9 @@ import torch
 
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.manifest import Manifest, make_manifest
+from cvrl.evaluation.features import feature_store
 from cvrl.evaluation.features.clip_stream import ClipChoice, ClipStream, Piece
-from cvrl.evaluation.features.extraction import Stage, extract_features, feature_store
+from cvrl.evaluation.features.extraction import Stage, extract_features
 from cvrl.evaluation.features.feature_files import read_features
 from cvrl.evaluation.features.feature_store import Extraction, StoreReport, extract_to_file
 from cvrl.models.backbones import Encoder, build_encoder

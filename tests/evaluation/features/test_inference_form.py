@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from cvrl.data.clips import ClipSpec
 from cvrl.data.manifest import Manifest, make_manifest
+from cvrl.evaluation.features import inference_form as inference
 from cvrl.evaluation.features.clip_stream import ClipChoice, ClipStream
-from cvrl.evaluation.features.extraction import inference_form as inference
 from cvrl.evaluation.features.feature_files import read_features
 from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
 from cvrl.evaluation.features.inference_form import PRECISIONS, for_inference
