@@ -103,7 +103,7 @@ KINDS = {
     "yuv444p": (".mp4", "libx264", "yuv444p", X264, "seeking"),
     "hevc": (".mp4", "libx265", "yuv420p", {"x265-params": X265.format(0)}, "seeking"),
     "hevc open": (".mkv", "libx265", "yuv420p", {"x265-params": X265.format(1)}, None),
-    "mpeg4 avi": (".avi", "mpeg4", "yuv420p", {"g": "6"}, "seeking"),
+    "mpeg4 avi": (".avi", "mpeg4", "yuv420p", {"g": "6", "qmin": "1", "qmax": "2"}, "seeking"),
     "mpeg4 avi B": (".avi", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}, "seeking"),
     "mpeg4 mp4 B": (".mp4", "mpeg4", "yuv420p", {"bf": "2", "g": "6"}, "seeking"),
     "mpeg1": (".mpg", "mpeg1video", "yuv420p", {"bf": "2", "g": "6"}, None),
