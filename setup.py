@@ -33,6 +33,7 @@ setup(
         "PyYAML>=6.0",
         "numba>=0.61",  # compiles what augmentation does to a pixel
         "numpy>=1.26",
+        "opencv-python-headless>=4.8",  # optical flow of the hand-made baseline
         "scikit-learn>=1.4",
         "psutil>=5.9",
         "pyarrow>=15",

@@ -22,6 +22,8 @@ from cvrl.evaluation.protocols.retrieval import RECIPES
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 
+BASELINE_HELP = "hand-made features as one more row; default: hog_mbh with the linear protocol"
+
 
 def parse() -> Namespace:
     """Read the command line; None stands for "as the run's config says"."""
@@ -42,6 +44,7 @@ def parse() -> Namespace:
     add("--centre", **switch, help="subtract the training mean (kNN)")
     add("--scaling", choices=["standardise", "l2"], help="of features for the linear probe")
     add("--retrieval", choices=RECIPES, help="whose recipe; VCOP's and CoCLR's as published")
+    add("--baseline", nargs="+", choices=["hog_mbh", "none"], dest="baselines", help=BASELINE_HELP)
     add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
@@ -63,6 +66,8 @@ def main() -> None:
             Console().print(table)
         return
     given = {key: value for key, value in vars(args).items() if value is not None}
+    if args.baselines:
+        given["baselines"] = tuple(name for name in args.baselines if name != "none")
     results = score_run(args.checkpoint, given, protocols=args.protocol, device=args.device)
     present(results, args.output or run_folder(args.checkpoint) / "eval")
 

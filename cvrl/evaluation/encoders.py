@@ -1,6 +1,6 @@
 """The networks that compete, and their features of the clips that a protocol takes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,10 @@ from cvrl.evaluation.protocols.base import EncoderFeatures, Options, ProtocolInp
 from cvrl.evaluation.protocols.retrieval import MaxPooledMap
 from cvrl.models.backbones import Encoder
 from cvrl.models.heads import ClassHead
+from cvrl.models.hog_mbh import HogMbh
+from cvrl.utils.errors import UserError
 
+BASELINES: dict[str, Callable[[], nn.Module]] = {"hog_mbh": HogMbh}
 ByPerturbation = dict[Perturbation, Features]
 
 
@@ -66,6 +69,9 @@ class EncodersUnderTest:
         options: how they are read, and what their clips show.
         reader: how files are opened.
         head: the classifier that was trained with the encoder.
+
+    Raises:
+        UserError: the options name an unknown baseline.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class EncodersUnderTest:
         self.encoder = encoder
         self.networks = [encoder, *twins.values()]
         self.names = [("trained", ""), *(("untrained", norm) for norm in twins)]
+        self.baselines = {name: _baseline(name) for name in options.baselines}
         self.parts = parts
         self.options = options
         self.reader = reader
@@ -96,8 +103,9 @@ class EncodersUnderTest:
             CorruptVideoError: a video cannot be decoded, and the options do not allow that.
         """
         tests, test = self._features(self.parts.test, request, "test part")
-        trains: list[ByPerturbation] = [{} for _ in self.networks]
+        trains: list[ByPerturbation] = [{} for _ in tests]
         names, account, kept = list(self.names), None, self.parts.train
+        names += [(name, name) for name in self._baselines_of(request)]
         pairs = pairings(self.options.shows, learns=False)
         if train and self.parts.train is not None:
             trains, account = self._features(self.parts.train, request, "training part")
@@ -118,12 +126,17 @@ class EncodersUnderTest:
             inputs[show, taught] = ProtocolInputs(parts, self.options, candidates, self.head)
         return Entry(inputs, test, account)
 
+    def _baselines_of(self, request: ClipRequest) -> dict[str, nn.Module]:
+        """The baselines that take these clips: those spread over a video, of the pooled feature."""
+        return {} if request.clips is None or request.max_pooled else self.baselines
+
     def _features(
         self, manifest: Manifest, request: ClipRequest, description: str
     ) -> tuple[list[ByPerturbation], Account]:
         """Each network's features of the videos that could be read, numbered among themselves."""
         dataset = clips_of(manifest, self.encoder, request, self.options, self.reader)
         networks = [MaxPooledMap(n) for n in self.networks] if request.max_pooled else self.networks
+        networks = [*networks, *self._baselines_of(request).values()]
         read = extract_together(
             networks,
             dataset,
@@ -135,6 +148,12 @@ class EncodersUnderTest:
         index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)
         kept = [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read]
         return [by_perturbation(features, self.options.shows) for features in kept], account
+
+
+def _baseline(name: str) -> nn.Module:
+    if name not in BASELINES:
+        raise UserError(f"baseline {name}", "is not known", f"use {', '.join(BASELINES)} or none")
+    return BASELINES[name]()
 
 
 def clips_of(

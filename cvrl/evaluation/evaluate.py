@@ -11,9 +11,9 @@ from cvrl.data.dataset import VideoReader
 from cvrl.data.perturbations import Perturbation, check_perturbations
 from cvrl.data.splits import Parts, check_groups, list_sha256
 from cvrl.data.tags import SEPARATOR
-from cvrl.evaluation.card import ProtocolCard, Result
+from cvrl.evaluation.card import ProtocolCard, Result, Row, percent
 from cvrl.evaluation.diagnostics.perturbation_table import moving_note, pairings
-from cvrl.evaluation.encoders import ClipRequest, EncodersUnderTest, Entry, clips_of
+from cvrl.evaluation.encoders import BASELINES, ClipRequest, EncodersUnderTest, Entry, clips_of
 from cvrl.evaluation.features.extraction import module_device
 from cvrl.evaluation.protocols.alignment import check_events
 from cvrl.evaluation.protocols.base import RUN as SIMPLE
@@ -132,6 +132,7 @@ def evaluate(
         for show, train_show in pairings(options.shows, learns=protocol in FITTED):
             outcome = RUN[protocol](entries[request].inputs[show, train_show])
             notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts)]
+            notes += _below_baselines(outcome.rows)
             facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
             facts |= {"settings": outcome.settings, "notes": notes}
             results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))
@@ -308,6 +309,18 @@ def _about_shows(
         note = moving_note(clips_of(parts.test, encoder, ClipRequest(1), plain, reader))
         notes |= {show: [note] for show in blurred}
     return notes
+
+
+def _below_baselines(rows: Sequence[Row]) -> list[str]:
+    """Notes on baselines without training that score higher than the encoder."""
+    score = next(iter(rows[-1].scores))  # the main score stands first
+    trained = next(row for row in rows if row.name == "trained").scores[score] or 0.0
+    return [
+        f"WARNING: the encoder scores below {row.name}, which is not trained: "
+        f"{percent(trained)} against {percent(row.scores[score])}"
+        for row in rows
+        if row.name in BASELINES and (row.scores[score] or 0.0) > trained
+    ]
 
 
 def _marked_bad(parts: Parts) -> list[str]:

@@ -298,3 +298,37 @@ def test_a_few_videos_of_ucf101(encoder: Encoder, real_data: Path) -> None:
     assert knn.card.group_check.startswith("disjoint: ")
     assert scores(knn, "chance")["top1"] == pytest.approx(1 / 4, abs=0.13)
     assert scores(instance, "chance")["r1"] < 0.1
+
+
+class TestBaseline:
+    def test_it_is_a_row_of_its_own_on_the_same_clips(self, encoder: Encoder, parts: Parts) -> None:
+        options = Options(clips_per_video=2, baselines=("hog_mbh",))
+        knn, linear, instance = evaluate(encoder, parts, ["knn", "linear", "instance"], options)
+        for result in (knn, linear, instance):
+            assert [row.name for row in result.rows] == [
+                *("trained", "untrained", "hog_mbh", "chance")
+            ]
+        without = evaluate(encoder, parts, ["linear"], Options(clips_per_video=2))[0]
+        for row in ("trained", "untrained", "chance"):
+            assert scores(linear, row) == scores(without, row)
+
+    def test_an_encoder_below_it_is_warned_of(self, encoder: Encoder, parts: Parts) -> None:
+        constant = copy.deepcopy(encoder)
+        with torch.no_grad():
+            for parameter in constant.parameters():
+                parameter.zero_()
+        options = Options(clips_per_video=2, baselines=("hog_mbh",))
+        result = evaluate(constant, parts, ["linear"], options)[0]
+        top1 = [result.row(name).scores["top1"] for name in ("trained", "hog_mbh")]
+        assert top1[0] is not None and top1[1] is not None and top1[0] < top1[1]
+        warned = [note for note in result.card.notes if "below hog_mbh" in note]
+        assert len(warned) == 1
+
+    def test_an_unknown_one_is_refused(self, encoder: Encoder, parts: Parts) -> None:
+        with pytest.raises(UserError, match="baseline sift: is not known; use hog_mbh"):
+            evaluate(encoder, parts, ["knn"], Options(baselines=("sift",)))
+
+    def test_protocols_of_other_clips_go_without(self, encoder: Encoder, parts: Parts) -> None:
+        options = Options(baselines=("hog_mbh",), retrieval="vcop")
+        result = evaluate(encoder, parts, ["retrieval"], options)[0]
+        assert "hog_mbh" not in [row.name for row in result.rows]

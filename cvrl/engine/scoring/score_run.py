@@ -38,6 +38,7 @@ def score_run(
     source = read_source(checkpoint, given)
     config, parts = source.config, source.parts
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
-    options = Options(**{key: known[key] for key in vars(Options()) if key in known})
     asked = suitable_protocols(parts, protocols)
+    known.setdefault("baselines", ("hog_mbh",) if "linear" in asked else ())
+    options = Options(**{key: known[key] for key in vars(Options()) if key in known})
     yield from evaluate(encoder.to(device), parts, asked, options, head=head)

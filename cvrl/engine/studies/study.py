@@ -215,7 +215,12 @@ def score_run(config: Config, study: Study) -> None:
     others: Any = [protocol for protocol in missing if protocol != CLASSIFIER]
     if not others:
         return
-    options = Options(clips_per_video=study.clips_per_video, k=study.k, seed=config.seed)
+    options = Options(
+        clips_per_video=study.clips_per_video,
+        k=study.k,
+        seed=config.seed,
+        baselines=("hog_mbh",) if "linear" in study.protocols else (),
+    )
     reader = build.build_reader(config)
     for result in evaluate(load_encoder(folder), parts, others, options, reader=reader):
         result.write(folder / "eval")

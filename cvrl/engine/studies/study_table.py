@@ -8,7 +8,13 @@ from typing import Any
 from cvrl.evaluation.card import SCORE_TITLES, main_score
 
 Records = Sequence[Mapping[str, Any]]
-ANCHORS = ("untrained", "chance", "constant", "middle")  # what the arms are compared with
+ANCHORS = (
+    "untrained",
+    "hog_mbh",
+    "chance",
+    "constant",
+    "middle",
+)  # what the arms are compared with
 NO_SPREAD = frozenset(ANCHORS[1:])  # worked out, not measured
 
 

@@ -58,6 +58,8 @@ class Options:
         retrieval: the recipe of protocol retrieval, see :mod:`cvrl.evaluation.protocols.retrieval`.
         leave_same_group_out: kNN and retrieval overlook training videos of a query's own source
             group, so that parts may share groups, or be one and the same.
+        baselines: further networks scored on the same clips; ``hog_mbh`` is hand-made features, see
+            :mod:`cvrl.models.hog_mbh`.
     """
 
     clips_per_video: int = 2
@@ -75,13 +77,19 @@ class Options:
     every_seconds: float = 0.0
     retrieval: RetrievalRecipe = "default"
     leave_same_group_out: bool = False
+    baselines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EncoderFeatures:
-    """A network's features of both parts; ``norm`` says which of the untrained twins it is.
+    """Features of both splits by one network.
 
-    ``name`` is trained, projected (the trained one behind its projection head) or untrained.
+    Attributes:
+        name: trained, projected (the trained one behind its projection head), untrained, or a
+            baseline's name.
+        norm: which of the random-init networks it is, by its batch norm; of a baseline its name.
+        test: features of the test split.
+        train: features of the training split, where a protocol learns from it.
     """
 
     name: str
@@ -126,16 +134,19 @@ def rows_of(
         run: scores and details of one of them.
         chance: scores of chance; the first one chooses among the twins.
     """
-    rows, twins = [], []
+    rows, twins, baselines = [], [], []
     for candidate in inputs.candidates:
         scores, details = run(candidate)
         details = {**candidate.details(), **details}
         if candidate.name == "trained":
             rows.append(Row("trained", scores, details))
-        else:
+        elif candidate.name == "untrained":
             twins.append(Row("untrained", scores, {**details, "batch_norm": candidate.norm}))
+        else:
+            baselines.append(Row(candidate.name, scores, details))
     first = next(iter(chance))
-    return [*rows, max(twins, key=lambda row: row.scores[first] or 0.0), Row("chance", chance)]
+    better = max(twins, key=lambda row: row.scores[first] or 0.0)
+    return [*rows, better, *baselines, Row("chance", chance)]
 
 
 def _run_knn(inputs: ProtocolInputs) -> Outcome:
