@@ -51,6 +51,7 @@ class ClipConfig:
     size: int = _in("[1, inf)", 224)  # pixels, height and width
     short_video: Literal["loop", "repeat"] = "loop"
     fps: float | None = _in("(0, inf)", None)  # `stride` counts steps of 1/fps s; null: frames
+    crop_bars: bool = False  # cut off black bars at the sides of a video
     upscale: bool = False  # whether videos smaller than `size` may be enlarged
     # what the network is fed: frames, differences of frames, or time derivatives 0, 1, 2 (stacked,
     # or alternating over the clips of a batch); auto: as `encoder.weights` was trained, else rgb

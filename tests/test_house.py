@@ -63,7 +63,13 @@ DOORS = {
 }
 HEAVY = ("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
 
-DISTRIBUTIONS = {"decord": "decord2", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "decord": "decord2",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
 
 TOP_LEVEL = {
     *(".ci", ".gitignore", "LICENSE", "Makefile", "README.md", "pyproject.toml", "setup.py"),

@@ -20,7 +20,7 @@ ShortVideo = Literal["loop", "repeat"]
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """The shape of a clip in time.
+    """How a clip is read from a video.
 
     Attributes:
         frames: frames a clip, T >= 1.
@@ -28,6 +28,7 @@ class ClipSpec:
         short_video: what a clip longer than its video does: ``loop`` starts again at the first
             frame (CVRL), ``repeat`` holds the last one (SlowFast).
         fps: ticks a second; None makes every stored frame a tick.
+        crop_bars: cut off black bars at the sides of the video.
 
     Raises:
         ValueError: a number below 1, or an unknown policy.
@@ -41,6 +42,7 @@ class ClipSpec:
     stride: int
     short_video: ShortVideo = "loop"
     fps: float | None = None
+    crop_bars: bool = False
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.stride < 1:

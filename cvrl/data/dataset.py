@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from cvrl.data.cameras import Cameras
 from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
+from cvrl.data.cropped_video import CroppedVideo
 from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation, rearrange, repaint
 from cvrl.data.sampler import Visit
@@ -30,8 +31,6 @@ from cvrl.video.reader import Decoder, Limits, PacketIndex, open_video
 # What a generator is for is the last part of its key, so that no two uses share draws.
 FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE, FOR_ARRANGEMENT = 0, 1, 2, 4
 MAX_SUBSTITUTES = 20
-
-
 BadVideo = tuple[str, str]  # path, reason
 
 
@@ -136,11 +135,12 @@ class VideoReader:
     cameras: tuple[str, ...] = ()
     packet_cache: PacketIndexCache[PacketIndex] | None = None
 
-    def open(self, path: str) -> FrameSource:
-        """The video at ``path``, cached or decoded; of an event, all films one after another."""
+    def open(self, path: str, spec: ClipSpec | None = None) -> FrameSource:
+        """Open a video, or an event's cameras in sequence; ``spec`` may ask to cut black bars."""
         if self.cameras:
             return Cameras([self._open(os.path.join(path, name)) for name in self.cameras])
-        return self._open(path)
+        video = self._open(path)
+        return CroppedVideo(video) if spec is not None and spec.crop_bars else video
 
     def _open(self, path: str) -> FrameSource:
         if self.cache is not None:
@@ -214,7 +214,7 @@ class TrainDataset(Dataset[Sample]):
 
     def _sample(self, epoch: int, index: int) -> Sample:
         path = self.manifest.path(index)
-        with self.reader.open(path) as video:
+        with self.reader.open(path, self.views.spec) as video:
             plan, shown_L = self.plan(video, (epoch, index))
             clips_VCTHW = read_clips(video, shown_L[plan.ticks_VT])
             time_V = torch.from_numpy(video.times[shown_L[plan.start_V[: self.views.clips]]])
@@ -370,7 +370,7 @@ class EvalDataset(Dataset[EvalItem]):
             return EvalItem(nothing, nothing, nothing, index, bad=((error.path, error.reason),))
 
     def _item(self, index: int) -> EvalItem:
-        with self.reader.open(self.manifest.path(index)) as video:
+        with self.reader.open(self.manifest.path(index), self.spec) as video:
             shown_L = timeline(video.times, self.spec.fps)
             start_N = self._starts(len(shown_L), self.spec.fps or video.fps)
             ticks_NT = np.stack(

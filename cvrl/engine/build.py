@@ -106,7 +106,7 @@ def build_data(config: Config) -> Data:
 def clip_spec(config: Config) -> ClipSpec:
     """The shape of the run's clips in time."""
     clip = config.clip
-    return ClipSpec(clip.frames, clip.stride, clip.short_video, clip.fps)
+    return ClipSpec(clip.frames, clip.stride, clip.short_video, clip.fps, clip.crop_bars)
 
 
 def build_views(config: Config) -> Views:

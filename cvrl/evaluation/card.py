@@ -52,6 +52,7 @@ class ProtocolCard:
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; 1 is the centre, 3 lie along the longer side.
+        crop_bars: whether black bars at the sides of the videos were cut off.
         show: what the scored clips show, see :mod:`cvrl.data.perturbations`.
         train_show: what the clips show that a probe learns from; None where none does. Where it is
             the same as ``show``, the score says what can be told from it; where it is plain and
@@ -102,6 +103,7 @@ class ProtocolCard:
     weights_sha256: str
     untrained: str
     crops_per_clip: int = 1
+    crop_bars: bool = False
     show: Perturbation = "plain"
     train_show: Perturbation | None = None
     notes: list[str] = field(default_factory=list)
@@ -271,6 +273,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
     missing = _missing(card.n_missing, card.missing)
     several = f"{card.crops_per_clip} crops along the longer side"
     crops = "1 centre crop" if card.crops_per_clip == 1 else several
+    bars = ", black bars cut off" if card.crop_bars else ""
     lines = [
         f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
     ]
@@ -280,8 +283,8 @@ def card_lines(card: ProtocolCard) -> list[str]:
     lines += [
         f"groups  {card.group_check}",
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
-        f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels, "
-        f"short videos {card.short_video}, stage {card.stage}",
+        f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels{bars}, short videos "
+        f"{card.short_video}, stage {card.stage}",
         f"shows   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",

@@ -281,6 +281,7 @@ def _about_clips(encoder: Encoder, options: Options, request: ClipRequest) -> di
         "clip_stride": encoder.clip.stride,
         "short_video": encoder.clip.short_video,
         "size": encoder.size,
+        "crop_bars": encoder.clip.crop_bars,
         "stage": "res5, max-pooled" if request.max_pooled else "pooled",
         "encoder": dict(encoder.spec),
         "seed": options.seed,

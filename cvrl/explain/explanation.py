@@ -129,7 +129,7 @@ def write_explanation(
         CorruptVideoError: the video cannot be decoded.
     """
     output = Path(output)
-    with reader.open(path) as video:
+    with reader.open(path, encoder.clip) as video:
         rate = encoder.clip.fps or video.fps
         ticks = np.arange(len(heat.map_Lhw))
         pairs = _drawn(video, encoder, heat, ticks, side)

@@ -182,7 +182,7 @@ def heat_of_video(
     """
     ticks, maps = [], []
     stage = telling_stage(encoder) if stage is None else stage
-    with reader.open(path) as video:
+    with reader.open(path, encoder.clip) as video:
         length = len(timeline(video.times, encoder.clip.fps))
         for ticks_BT, clips_BCTHW in _batches(video, encoder, "explaining"):
             heat_BThw = grad_cam(encoder, clips_BCTHW, target, stage)
@@ -206,7 +206,7 @@ def feature_of_video(encoder: Encoder, path: str, reader: VideoReader = READER) 
     Raises:
         CorruptVideoError: the video cannot be decoded.
     """
-    with reader.open(path) as video, evaluating(encoder), torch.no_grad():
+    with reader.open(path, encoder.clip) as video, evaluating(encoder), torch.no_grad():
         clips = (clips_BCTHW for _, clips_BCTHW in _batches(video, encoder, "looking"))
         return torch.cat([encoder(clips_BCTHW) for clips_BCTHW in clips])
 

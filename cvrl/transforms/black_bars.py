@@ -30,10 +30,21 @@ def crop_black_bars(clips_VCTHW: Tensor) -> Tensor:
         >>> crop_black_bars(clips).shape
         torch.Size([2, 3, 8, 41, 64])
     """
-    top, bottom = _bars(clips_VCTHW, -2)
-    left, right = _bars(clips_VCTHW, -1)
+    top, bottom, left, right = black_bars(clips_VCTHW)
     H, W = clips_VCTHW.shape[-2:]
     return clips_VCTHW[..., top : H - bottom, left : W - right]
+
+
+def black_bars(clips_VCTHW: Tensor) -> tuple[int, int, int, int]:
+    """Lines to cut off at the top, bottom, left and right, see :func:`crop_black_bars`.
+
+    Example:
+        >>> clips = torch.randint(256, (2, 3, 8, 48, 64), dtype=torch.uint8)
+        >>> clips[..., :6, :] = 16
+        >>> black_bars(clips)
+        (7, 0, 0, 0)
+    """
+    return (*_bars(clips_VCTHW, -2), *_bars(clips_VCTHW, -1))
 
 
 def _bars(clips_VCTHW: Tensor, dim: int) -> tuple[int, int]:

@@ -35,9 +35,9 @@ class CountingReader(VideoReader):
         super().__init__()
         object.__setattr__(self, "opened", [])
 
-    def open(self, path: str) -> FrameSource:
+    def open(self, path: str, spec: ClipSpec | None = None) -> FrameSource:
         self.opened.append(path)
-        return super().open(path)
+        return super().open(path, spec)
 
 
 def scores(result: Result, row: str) -> dict[str, float | None]:

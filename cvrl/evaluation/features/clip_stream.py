@@ -147,7 +147,7 @@ class ClipStream(IterableDataset[Piece]):
                 yield Piece(row, none, none, none, none, last=True, bad=error.reason)
 
     def _pieces(self, row: int) -> Iterator[Piece]:
-        with self.reader.open(self.manifest.path(row)) as video:
+        with self.reader.open(self.manifest.path(row), self.spec) as video:
             shown_L = timeline(video.times, self.spec.fps)
             length = len(shown_L)
             starts = self.choice.starts(length, self.spec.fps or video.fps, self.spec)

@@ -324,6 +324,7 @@ def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
         "clip_stride": first.clip.stride,
         "short_video": first.clip.short_video,
         "size": first.size,
+        "crop_bars": first.clip.crop_bars,
         "stage": "classifier",
         "settings": {"answer": "mean probability of the views", "classifiers": len(classifiers)},
         "seed": 0,

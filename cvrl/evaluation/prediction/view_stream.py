@@ -23,7 +23,7 @@ from cvrl.data.loader import Batches
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.features.clip_stream import ClipChoice, stream_loader
 from cvrl.transforms.crops import Crops
-from cvrl.utils.errors import CorruptVideoError
+from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.video.frame_cache import FrameSource
 
 PIECE_BYTES = 2**28
@@ -105,6 +105,9 @@ class ViewStream(IterableDataset[Any]):
         super().__init__()
         self.manifest = manifest
         self.lenses = tuple(lenses)
+        if len({lens.spec.crop_bars for lens in lenses}) > 1:
+            reason = "disagree on clip.crop_bars, so they cannot share a decode"
+            raise UserError("the classifiers", reason, "score them one by one")
         self.choice = choice
         self.reader = reader
         self.name_bad = name_bad
@@ -122,7 +125,7 @@ class ViewStream(IterableDataset[Any]):
                 yield bad if self.name_bad else error
 
     def _pieces(self, row: int) -> Iterator[ViewPiece]:
-        with self.reader.open(self.manifest.path(row)) as video:
+        with self.reader.open(self.manifest.path(row), self.lenses[0].spec) as video:
             clips = [_LensClips.of(video, lens, self.choice) for lens in self.lenses]
             height, width = video.size
             most = max(1, PIECE_BYTES // (3 * height * width))

@@ -107,8 +107,8 @@ class Counter(VideoReader):
 
     opened: list = []  # noqa: RUF012 - shared on purpose, emptied by the fixture
 
-    def open(self, path):
-        video = super().open(path)
+    def open(self, path, spec=None):
+        video = super().open(path, spec)
         asked = []
         self.opened.append((path, asked))
         read = video.frames
