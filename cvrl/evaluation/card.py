@@ -283,8 +283,8 @@ def card_lines(card: ProtocolCard) -> list[str]:
     lines += [
         f"groups  {card.group_check}",
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
-        f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels{bars}, short videos "
-        f"{card.short_video}, stage {card.stage}",
+        f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels"
+        f"{bars}, short videos {card.short_video}, stage {card.stage}",
         f"shows   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
