@@ -346,18 +346,25 @@ def _split_lines(path: Path, lines: Any) -> tuple[Any, Any]:
 
 
 def _labels(path: Path, lines: Any, rest: Any) -> Any:
-    """The label in what follows the path: all of it, or what follows a number of frames."""
+    """The label in what follows the path: all of it, or what follows a number of frames.
+
+    A line with the path alone has no label (null).
+    """
     numbered = pc.match_substring_regex(rest, r"^[0-9]+[ \t,]+\S")
     columns = pc.add(pc.not_equal(rest, "").cast(pa.int8()), numbered.cast(pa.int8()))
-    odd = pc.not_equal(columns, columns[0])
+    is_alone = pc.equal(columns, 0)
+    count = columns[pc.index(is_alone, False).as_py()]  # columns after the path
+    odd = pc.and_not(pc.not_equal(columns, count), is_alone)
     if pc.any(odd).as_py():
         other = lines[pc.index(odd, True).as_py()].as_py()
+        usual = lines[pc.index(columns, count).as_py()].as_py()
         raise UserError(
             path,
-            f"mixed columns: '{lines[0].as_py()}' and '{other}'",
+            f"mixed columns: '{usual}' and '{other}'",
             "give every line the same columns, or write CSV with a header path,label",
         )
-    if columns[0].as_py() == 1:
+    rest = pc.if_else(is_alone, None, rest)
+    if count.as_py() == 1:
         return rest
     labels = pc.replace_substring_regex(rest, r"^[0-9]+[ \t,]+", "")
     if pc.all(pc.match_substring_regex(labels, r"^[0-9]+[ \t,]")).as_py():

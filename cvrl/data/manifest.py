@@ -97,6 +97,19 @@ class Manifest:
             group_ids=self.group_ids[indices],
         )
 
+    def labelled(self) -> "Manifest":
+        """The rows that have a label; the manifest itself where all or none have one.
+
+        Example:
+            >>> columns = {"path": ["a.mp4", "b.mp4"], "label": ["x", None]}
+            >>> make_manifest(columns, root="/").labelled().paths
+            ['/a.mp4']
+        """
+        has_label_N = self.label_ids >= 0
+        if has_label_N.all() or not has_label_N.any():
+            return self
+        return self.take(np.flatnonzero(has_label_N))
+
     def select(self, split: str) -> "Manifest":
         """The rows of one split.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,35 @@ def read_splits(
             held, rest, f"{share:g} of the groups of {name}, seed {seed}", f"the rest of {name}"
         )
     return Parts(train_part, None, name)
+
+
+def labelled_only(splits: Parts) -> tuple[Parts, list[str]]:
+    """Leave out the videos without a label, and say how many.
+
+    Args:
+        splits: lists in which some videos may have a label and others none.
+
+    Returns:
+        The labelled rows of both splits, and a sentence for each split that lost some. A split
+        without any label is left as it is.
+
+    Example:
+        >>> from cvrl.data.manifest import make_manifest
+        >>> some = make_manifest({"path": ["a.mp4", "b.mp4"], "label": ["x", None]}, root="/")
+        >>> labelled_only(Parts(some, test_name="list.csv"))[1]
+        ['1 of 2 videos of list.csv have no label and are left out']
+    """
+    notes = []
+    kept = {}
+    for name in ("test", "train"):
+        whole: Manifest | None = getattr(splits, name)
+        if whole is not None and len(kept_rows := whole.labelled()) < len(whole):
+            lost, source = len(whole) - len(kept_rows), getattr(splits, f"{name}_name")
+            notes.append(
+                f"{lost} of {len(whole)} videos of {source} have no label and are left out"
+            )
+            kept[name] = kept_rows
+    return replace(splits, **kept), notes
 
 
 def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -> str:

@@ -92,6 +92,8 @@ def build_data(config: Config) -> Data:
     train, labelled = few_labels.choose(train, data, seed=config.seed, folder=config.run_folder)
     if parts.train is not None and labelled is not None:
         parts = replace(parts, train=labelled)
+    if components.needs_labels(config.method.name, config.method.keywords):
+        train = _labelled(train, data.train)
     if build_views(config).cameras:
         train, watch = events_of(train), watch and events_of(watch)
     if len(train) < config.train.batch_size:
@@ -101,6 +103,15 @@ def build_data(config: Config) -> Data:
             f"set train.batch_size={max(2, len(train) // 2)} or add videos",
         )
     return Data(train, watch, parts, labelled)
+
+
+def _labelled(train: Manifest, source: str) -> Manifest:
+    """The videos with a label, where a method learns from nothing else."""
+    kept = train.labelled()
+    if len(kept) < len(train):
+        lost = len(train) - len(kept)
+        logger.info("%s: %d of %d videos have no label, not trained on", source, lost, len(train))
+    return kept
 
 
 def clip_spec(config: Config) -> ClipSpec:

@@ -93,6 +93,24 @@ def build_method(
     return method
 
 
+def needs_labels(name: str, keywords: Keywords) -> bool:
+    """Whether the method called ``name`` trains on labels of the data, with these keywords.
+
+    Example:
+        >>> needs_labels("finetune", {}), needs_labels("simclr", {})
+        (True, False)
+        >>> needs_labels("classify", {"target": "arrangement"}), needs_labels("classify", {})
+        (False, True)
+    """
+    factory = _pick("method", name, "method", "METHOD")
+    parameters = inspect.signature(factory).parameters
+    if "parts" in parameters:
+        parts = _parts(keywords.get("parts"), "method")
+        return any(needs_labels(part, rest) for _, part, rest, _ in parts)
+    target = parameters["target"].default if "target" in parameters else None
+    return factory.needs_labels or keywords.get("target", target) == "labels"
+
+
 def check_pairing(name: str, method: type[Task], views: Views, place: str = "method") -> None:
     """Refuse views that a method cannot compare.
 

@@ -52,6 +52,8 @@ class KnnMonitor:
     seed: int
 
     def __post_init__(self) -> None:
+        if _is_labelled(self.train) and _is_labelled(self.watch):
+            self.train, self.watch = self.train.labelled(), self.watch.labelled()
         self.train = self._some(self.train)
         self.watch = self._some(self.watch)
 
@@ -116,4 +118,4 @@ def _classifier_top1(head: ClassHead, features: Features, videos: Manifest) -> f
 
 
 def _is_labelled(videos: Manifest) -> bool:
-    return bool((videos.label_ids >= 0).all())
+    return bool((videos.label_ids >= 0).any())

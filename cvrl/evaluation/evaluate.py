@@ -9,7 +9,7 @@ from torch import nn
 
 from cvrl.data.dataset import VideoReader
 from cvrl.data.perturbations import Perturbation, check_perturbations
-from cvrl.data.splits import Parts, check_groups, list_sha256
+from cvrl.data.splits import Parts, check_groups, labelled_only, list_sha256
 from cvrl.data.tags import SEPARATOR
 from cvrl.evaluation.card import ProtocolCard, Result, Row, percent
 from cvrl.evaluation.diagnostics.perturbation_table import moving_note, pairings
@@ -107,6 +107,9 @@ def evaluate(
         0.62
     """
     options = replace(options, shows=check_perturbations(options.shows))
+    unlabelled: list[str] = []
+    if LABELLED.union(OWN).intersection(protocols):
+        parts, unlabelled = labelled_only(parts)
     group_check = _check(parts, protocols, options, head)
     twins: dict[str, nn.Module] = {}
     untrained_words = NO_BASELINE
@@ -131,7 +134,7 @@ def evaluate(
         facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}
         for show, train_show in pairings(options.shows, learns=protocol in FITTED):
             outcome = RUN[protocol](entries[request].inputs[show, train_show])
-            notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts)]
+            notes = [*outcome.notes, *unlabelled, *notes_on[show], *_marked_bad(parts)]
             notes += _below_baselines(outcome.rows)
             facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
             facts |= {"settings": outcome.settings, "notes": notes}
@@ -166,7 +169,7 @@ def suitable_protocols(parts: Parts, asked: Sequence[str] | None = None) -> list
     if has_events:
         return ["alignment"]
     both = [] if parts.train is None else [parts.train, parts.test]
-    labelled = all(len(part) and (part.label_ids >= 0).all() for part in both)
+    labelled = all((part.label_ids >= 0).any() for part in both)
     if not (both and labelled):
         return ["instance"]
     return ["linear_tags"] if has_tags else ["knn"]

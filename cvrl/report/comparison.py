@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.data.splits import Parts
+from cvrl.data.splits import Parts, labelled_only
 from cvrl.evaluation.features.extraction import (
     Features,
     extract_together,
@@ -122,6 +122,8 @@ def compare(
     def dataset(videos: Manifest) -> EvalDataset:
         return EvalDataset(videos, encoder.clip, clips, transform, reader=reader)
 
+    if is_labelled(parts):
+        parts, _ = labelled_only(parts)
     train = parts.train if is_labelled(parts) else None
     test = _some(parts.test, max_videos, bad, seed)
     train = None if train is None else _some(train, 2 * max_videos, bad, seed)
@@ -151,7 +153,7 @@ def compare(
 
 
 def is_labelled(parts: Parts) -> bool:
-    """Whether both parts are there and every video of them has a label.
+    """Whether there are both splits, and videos with a label in each.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -159,7 +161,7 @@ def is_labelled(parts: Parts) -> bool:
         False
     """
     both = [parts.test, parts.train]
-    return all(part is not None and bool((part.label_ids >= 0).all()) for part in both)
+    return all(part is not None and bool((part.label_ids >= 0).any()) for part in both)
 
 
 def knn_scores(comparison: Comparison, name: str, k: int = 20, temperature: float = 0.07) -> Scores:

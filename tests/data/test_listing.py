@@ -249,13 +249,17 @@ def test_lines_of_paths_alone(tmp_path, text, paths):
     assert columns(list_file(write(tmp_path / "list.txt", text))) == {"path": paths}
 
 
+@pytest.mark.parametrize("text", ["a.mp4\nb.mp4 x\n", "a.mp4\nb.mp4 300 x\n"])
+def test_a_line_of_a_path_alone_has_no_label(tmp_path, text):
+    table = list_file(write(tmp_path / "list.txt", text))
+    assert table["label"].to_pylist() == [None, "x"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a.mp4 0\nb.mp4\n", "mixed columns: 'a.mp4 0' and 'b.mp4'"),
         ("a.mp4 0\nb.mp4 300 1\n", "mixed columns: 'a.mp4 0' and 'b.mp4 300 1'"),
         ("a.mp4 300 0\nb.mp4 1\n", "mixed columns"),
-        ("run/one 0\njump/two\n", "mixed columns"),
         ("a.mp4 0 300 1\nb.mp4 0 300 1\n", "more columns than path, frames and label"),
         ("my clips/one 0\nclips/two 1\n", "no telling where the path ends in 'my clips/one 0'"),
         ("one ride a bike\ntwo run\n", "no telling where the path ends"),

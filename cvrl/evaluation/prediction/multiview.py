@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.data.splits import Parts, check_groups
+from cvrl.data.splits import Parts, check_groups, labelled_only
 from cvrl.evaluation.card import ProtocolCard, Result
 from cvrl.evaluation.features.clip_stream import ClipChoice, whole_videos
 from cvrl.evaluation.features.extraction import evaluating, module_device, transform_of
@@ -160,6 +160,7 @@ def evaluate_classifier(
         0.62
     """
     names = shared_names(classifiers)
+    parts, unlabelled = labelled_only(parts)
     test, multi_label = parts.test, classifiers[0].head.multi_label
     group_check = "one part only"
     if parts.train is not None:
@@ -188,7 +189,7 @@ def evaluate_classifier(
         clips_per_video=clips,
         crops_per_clip=crops,
         **_about_data(parts),
-        **_about_classifiers(classifiers),
+        **_about_classifiers(classifiers, unlabelled),
     )
     return Result(card, score_answers(predictions, truth_V[account.row_V])), predictions
 
@@ -309,7 +310,7 @@ def _about_data(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
+def _about_classifiers(classifiers: Sequence[Classifier], unlabelled: list[str]) -> dict[str, Any]:
     """The first classifier's clips and network; the others of an ensemble are in the notes."""
     first = classifiers[0].encoder
     weights = [weights_sha256(classifier) for classifier in classifiers]
@@ -331,5 +332,5 @@ def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
         "encoder": dict(first.spec),
         "weights_sha256": joined if len(classifiers) > 1 else weights[0],
         "untrained": NO_BASELINE,
-        "notes": members if len(classifiers) > 1 else [],
+        "notes": [*unlabelled, *(members if len(classifiers) > 1 else [])],
     }
