@@ -58,10 +58,14 @@ DOORS = {
     "kornia": ("cvrl/bench/",),
     "lightly": ("cvrl/bench/",),
     "accelerate": ("cvrl/engine/",),
+    "transformers": ("cvrl/models/hf.py",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
 }
-HEAVY = ("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
+HEAVY = (
+    *("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn"),
+    "transformers",
+)
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
@@ -349,7 +353,11 @@ def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
     facts = {"class_names": ["a"], "videos": 8}
     facts |= {"steps_per_epoch": 1, "total_steps": 10}
     with torch.device("meta"):  # the paper's networks without their weights
-        encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
+        stored = config.encoder.name == "hf"  # a model that its user has
+        name, keywords = (
+            ("r3d_small", {}) if stored else (config.encoder.name, config.encoder.keywords)
+        )
+        encoder = build_encoder(name, **keywords)
         views = build.build_views(config)
         build_method(config.method.name, config.method.keywords, encoder, facts, views)
     build.build_recipe(config)

@@ -17,6 +17,7 @@ from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.models.backbones import Encoder, build_encoder
+from cvrl.models.hf import TokenMap
 from cvrl.models.training_speed.fast_conv import accelerate
 from cvrl.models.weights import load_pretrained
 from cvrl.pretrained import input_of, model_file
@@ -188,7 +189,9 @@ def set_up_encoders(train: TrainConfig, task: Task, device: torch.device) -> Non
             continue
         module.clips_at_once = train.clips_at_once
         module.recompute_blocks = train.recompute
-        if train.fast_conv and device.type == "cpu" and train.precision == "fp32":
+        if isinstance(module.stem, TokenMap):
+            module.stem.recompute(train.recompute)
+        elif train.fast_conv and device.type == "cpu" and train.precision == "fp32":
             accelerate(module)
         elif train.channels_last:
             module.to(memory_format=torch.channels_last_3d)
@@ -264,6 +267,21 @@ def _build_encoder(config: Config) -> Encoder:
         logger.warning("%s was trained with clip.input=%s, not %s", weights, trained, given)
     keywords = {"input": trained if given == "auto" else given} | config.encoder.keywords
     encoder = build_encoder(config.encoder.name, **keywords)
+    _check_clips(config, encoder)
     if weights is not None:
         load_pretrained(encoder, model_file(weights))
     return encoder
+
+
+def _check_clips(config: Config, encoder: Encoder) -> None:
+    """Refuse clips that the encoder does not take, before any is read."""
+    if encoder.takes is None:
+        return
+    T, S, _ = encoder.takes
+    for key, given, taken in (("frames", config.clip.frames, T), ("size", config.clip.size, S)):
+        if given != taken:
+            reason = f"does not suit encoder {config.encoder.name}, which takes {taken}"
+            raise UserError(f"clip.{key} = {given}", reason, f"set clip.{key}={taken}")
+    if "mean" in encoder.spec and build_recipe(config).normalised:
+        reason = f"would be done twice: encoder {config.encoder.name} shifts and scales its clips"
+        raise UserError("augment.normalise = true", reason, "set augment.normalise=false")
