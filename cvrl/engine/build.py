@@ -10,12 +10,14 @@ from cvrl.config import Config, TrainConfig
 from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
+from cvrl.data.loader import default_workers
 from cvrl.data.manifest import Manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
+from cvrl.engine.teacher import Teach
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.hf import TokenMap
 from cvrl.models.training_speed.fast_conv import accelerate
@@ -155,8 +157,17 @@ def kept_side(config: Config) -> int:
     return config.clip.size * 8 // 7
 
 
-def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> Task:
+def build_task(
+    config: Config, data: Data, schedule: Schedule, views: Views, *, dry: bool = False
+) -> Task:
     """The encoder with its method, started from the run's seed or from given weights.
+
+    Args:
+        config: the run.
+        data: its videos.
+        schedule: its length.
+        views: what the method compares.
+        dry: whether a teacher, if the method has one, only shows that it works.
 
     Raises:
         UserError: the method cannot compare these views, or lacks labels it needs.
@@ -166,6 +177,7 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
         "videos": len(data.train),
         "steps_per_epoch": schedule.steps_per_epoch,
         "total_steps": schedule.total_steps,
+        "teach": _build_teach(config, data, dry=dry),
     }
     method = config.method
     with torch.random.fork_rng(devices=[]):
@@ -258,6 +270,18 @@ def augments_on_device(config: Config, views: Views) -> bool:
         reason = f"cannot be, since views {config.views.name} cut up augmented clips"
         raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
     return where == "device" or (where == "auto" and not views.cut_up and torch.cuda.is_available())
+
+
+def _build_teach(config: Config, data: Data, *, dry: bool) -> Teach:
+    workers = config.data.workers
+    return Teach(
+        data.train,
+        build_reader(config),
+        config.run_folder,
+        workers=default_workers() if workers is None else workers,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        dry=dry,
+    )
 
 
 def _build_encoder(config: Config) -> Encoder:

@@ -38,7 +38,7 @@ def describe_run(config: Config) -> str:
     data = build.build_data(config)
     schedule = build.build_schedule(config, len(data.train))
     views = build.build_views(config)
-    task = build.build_task(config, data, schedule, views)
+    task = build.build_task(config, data, schedule, views, dry=True)
     checkpoint = find_checkpoint(config, config.run_folder)
     sample = build.build_dataset(config, data, views)[Visit(epoch=0, video=0)]
     clip_CTHW = sample.clips_VCTHW[0]

@@ -14,6 +14,7 @@ from cvrl.engine.trainer import train
 from cvrl.evaluation.features.clip_stream import ClipChoice
 from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
 from cvrl.explain.grad_cam import grad_cam, telling_stage
+from cvrl.methods.finetune import Finetune
 from cvrl.utils.errors import UserError
 
 NAMES = ("VideoMAE", "VJEPA2", "Timesformer", "Vivit")
@@ -118,3 +119,40 @@ def test_its_heat_has_a_cell_a_token(folder):
     clips = torch.rand(1, 3, 4, 32, 32)
     heat = grad_cam(encoder, clips, lambda h_BD: h_BD[:, 0])
     assert heat.shape[2:] == (4, 4) and float(heat.max()) > 0
+
+
+def test_clips_at_a_time_and_recomputed_train_alike(stored_transformer, config_of, tmp_path):
+    """What saves memory does not change what is learned."""
+    folder = stored_transformer("VJEPA2")
+    plain = load_encoder(train(config_of(folder))).state_dict()
+    saving = {"train.recompute": "true", "train.clips_at_once": 2, "output": tmp_path / "saving"}
+    saved = load_encoder(train(config_of(folder, saving))).state_dict()
+    for key, value in plain.items():
+        torch.testing.assert_close(saved[key], value, atol=1e-5, rtol=1e-4)
+
+
+def test_layers_learn_at_rates_of_their_own(stored_transformer):
+    """Block by block, the embedding slowest."""
+    encoder = load_encoder(stored_transformer("Timesformer"))
+    task = Finetune(encoder, class_names=["a", "b"], layer_decay=0.5)
+    groups = task.param_groups(0.1)
+    scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    model = encoder.stem.model
+    assert scale[id(model.embeddings.time_embeddings)] == 0.125
+    assert scale[id(model.encoder.layer[0].temporal_dense.weight)] == 0.25
+    assert scale[id(model.encoder.layer[1].temporal_dense.weight)] == 0.5
+    assert scale[id(model.layernorm.weight)] == 0.5
+    assert scale[id(task.classifier.weight)] == 1.0
+
+
+def test_its_average_is_what_is_kept(stored_transformer, config_of):
+    method = "{name: finetune, average: 0.5, layer_decay: 0.75}"
+    run = train(config_of(stored_transformer("Vivit"), {"method": method}))
+    assert load_encoder(run).spec["config"]["model_type"] == "vivit"
+
+
+def test_pre_training_goes_on_from_it(stored_transformer, config_of):
+    """A method without labels takes it as its encoder too."""
+    given = {"method": "{name: simclr, hidden: 16, dim: 8}", "views.clips": 2}
+    run = train(config_of(stored_transformer("VideoMAE"), given))
+    assert load_encoder(run).projector is not None

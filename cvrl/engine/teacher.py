@@ -1,0 +1,86 @@
+"""Features of the training videos by a frozen teacher, computed once a run and stored beside it.
+
+The file ``teacher_<hash>.safetensors`` in the run folder holds a row a training video, in the order
+of the list, so ``Batch.video_id_B`` finds it. A run that goes on reads it again. With several
+processes the first one computes it while the others wait.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cvrl.data.dataset import EvalDataset, VideoReader
+from cvrl.data.manifest import Manifest
+from cvrl.evaluation.features.extraction import (
+    extract_features,
+    mean_over_clips,
+    transform_of,
+)
+from cvrl.models.weights import load_weights, save_weights
+from cvrl.pretrained import load_encoder
+from cvrl.utils import dist
+from cvrl.utils.seed import numpy_rng
+
+logger = logging.getLogger("cvrl")
+
+
+@dataclass(frozen=True)
+class Teach:
+    """Gives the features of a run's training videos; see :mod:`cvrl.methods.distil`.
+
+    Attributes:
+        manifest: the training videos.
+        reader: how files are opened.
+        folder: of the run.
+        workers: loader processes.
+        device: where the teacher works.
+        dry: encode a single video, draw the other rows at random and store nothing.
+    """
+
+    manifest: Manifest
+    reader: VideoReader
+    folder: Path
+    workers: int = 0
+    device: str = "cpu"
+    dry: bool = False
+
+    def __call__(self, teacher: str, clips: int) -> Tensor:
+        """Features (W, E) of the W videos; rows of those that cannot be read are NaN.
+
+        Args:
+            teacher: what :func:`cvrl.load_encoder` takes.
+            clips: of a video, that its feature is averaged over.
+
+        Raises:
+            UserError: no such teacher, or none of the videos can be decoded.
+        """
+        if self.dry:
+            [feature_E] = self._features(teacher, clips, self.manifest.take([0]))
+            rows = numpy_rng(0).standard_normal((len(self.manifest), len(feature_E)))
+            return torch.from_numpy(rows).float()
+        settings = {"teacher": teacher, "clips": clips, "videos": list(self.manifest.paths)}
+        digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+        file = self.folder / f"teacher_{digest[:8]}.safetensors"
+        if dist.is_main() and not file.exists():
+            feature_WE = self._features(teacher, clips, self.manifest)
+            save_weights(file, {"feature_WE": feature_WE}, {"teacher": teacher, "clips": clips})
+        dist.barrier()
+        return load_weights(file)[0]["feature_WE"]
+
+    def _features(self, teacher: str, clips: int, manifest: Manifest) -> Tensor:
+        with torch.random.fork_rng(devices=[]):  # the run's own weights come after it
+            encoder = load_encoder(teacher).to(self.device)
+        how: dict[str, Any] = {"reader": self.reader, "name_bad": True}
+        dataset = EvalDataset(manifest, encoder.clip, clips, transform_of(encoder), **how)
+        features = extract_features(
+            encoder, dataset, workers=self.workers, description=f"teacher {teacher}"
+        )
+        for path, reason in features.bad:
+            logger.warning("the teacher cannot read %s: %s", path, reason)
+        return mean_over_clips(features)
