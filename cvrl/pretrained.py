@@ -214,7 +214,7 @@ def _foreign_encoder(path: str | PathLike[str]) -> Encoder:
     """A model of ``transformers``, with clips as it was trained on."""
     encoder = build_encoder("hf", model=str(path))
     network = cast(TokenMap, encoder.stem)
-    frames, encoder.size, _ = network.takes
+    frames, encoder.size, _ = network.clip_shape
     encoder.clip = ClipSpec(frames, network.family.stride)
     encoder.preprocess = recipes.evaluation(encoder.size)
     return encoder.eval()

@@ -299,9 +299,9 @@ def _build_encoder(config: Config) -> Encoder:
 
 def _check_clips(config: Config, encoder: Encoder) -> None:
     """Refuse clips that the encoder does not take, before any is read."""
-    if encoder.takes is None:
+    if encoder.clip_shape is None:
         return
-    T, S, _ = encoder.takes
+    T, S, _ = encoder.clip_shape
     for key, given, taken in (("frames", config.clip.frames, T), ("size", config.clip.size, S)):
         if given != taken:
             reason = f"does not suit encoder {config.encoder.name}, which takes {taken}"

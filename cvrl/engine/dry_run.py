@@ -72,7 +72,7 @@ def count_macs(encoder: Encoder, clip_CTHW: Tensor) -> float:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         encoder.eval()(clip_CTHW[None])
     encoder.train(was_training)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def estimate_memory(

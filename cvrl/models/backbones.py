@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         dim: D, dimensions of the pooled feature.
         stage_dims: channels of each map that :meth:`stages` returns, ``pooled`` included.
         strides: how many frames, rows and columns of the clip one cell of ``res5`` steps over.
-        takes: frames, rows and columns of its clips where it takes no others, or None.
+        clip_shape: frames, rows and columns of its clips where it takes no others, or None.
         spec: JSON-able keywords; ``build_encoder(**encoder.spec)`` makes the same architecture.
         projector: a projection head that was kept beside the encoder, or None.
         preprocess: the transform that its clips need, or None. Like ``projector``, ``clip`` and
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         stage_dims: Sequence[int],
         strides: tuple[int, int, int],
         spec: dict[str, Any],
-        takes: tuple[int, int, int] | None = None,
+        clip_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.input = clip_input(spec.get("input", "rgb"))
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         self.dim = stage_dims[-1]
         self.stage_dims = {**dict(zip(STAGES, stage_dims, strict=True)), "pooled": self.dim}
         self.strides = strides
-        self.takes = takes
+        self.clip_shape = clip_shape
         self.spec = spec
         self.projector: nn.Module | None = None
         self.preprocess: Callable[[Tensor], Tensor] | None = None
@@ -141,8 +141,8 @@ class Encoder(nn.Module):
             raise ValueError(f"clips of shape {shape}: {name} takes (B, 3, T, H, W)")
         if not clips.is_floating_point():
             raise ValueError(f"clips of type {clips.dtype}: {name} takes floats in [0, 1]")
-        if self.takes not in (None, shape[2:]):
-            T, S, _ = self.takes or ()
+        if self.clip_shape is not None and shape[2:] != self.clip_shape:
+            T, S, _ = self.clip_shape
             reason = f"do not suit {name}, which takes {T} frames of {S}x{S} pixels"
             raise UserError(f"clips of shape {shape}", reason, f"set clip.frames={T} clip.size={S}")
         if any(size < stride for size, stride in zip(shape[2:], self.strides, strict=True)):
@@ -190,7 +190,7 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
     chosen.apply_defaults()
     parts = builder(**chosen.arguments)
     plain = {k: list(v) if isinstance(v, Sequence) else v for k, v in chosen.arguments.items()}
-    if parts.takes is not None and input != "rgb":
+    if parts.clip_shape is not None and input != "rgb":
         raise UserError(f"clip.input = {input}", f"does not suit encoder {name}", "use rgb")
     spec = {"name": name, **(parts.spec or plain)}
     if input != "rgb":  # specs of rgb encoders stay as they were before there was a choice
@@ -203,7 +203,7 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
         stage_dims=parts.dims,
         strides=parts.strides,
         spec=spec,
-        takes=parts.takes,
+        clip_shape=parts.clip_shape,
     )
 
 
@@ -214,7 +214,7 @@ class _Parts(NamedTuple):
     stages: Sequence[nn.Module]
     dims: Sequence[int]  # channels after each stage
     strides: tuple[int, int, int]
-    takes: tuple[int, int, int] | None = None
+    clip_shape: tuple[int, int, int] | None = None
     spec: dict[str, Any] | None = None  # keywords of the same network; None for those given
 
 
@@ -358,7 +358,7 @@ def _hf(
         model, pretrained=pretrained, **clip, config=config, mean=mean, std=std
     )
     dims = [stem.dim] * len(STAGES)
-    return _Parts(stem, [nn.Identity() for _ in STAGES], dims, stem.strides, stem.takes, spec)
+    return _Parts(stem, [nn.Identity() for _ in STAGES], dims, stem.strides, stem.clip_shape, spec)
 
 
 def _pytorchvideo() -> Any:

@@ -103,7 +103,7 @@ class TokenMap(nn.Module):
 
     Attributes:
         dim: D.
-        takes: T, H and W of its clips.
+        clip_shape: T, H and W of its clips.
         strides: frames, rows and columns of a token.
     """
 
@@ -117,7 +117,7 @@ class TokenMap(nn.Module):
         self.model = model
         side = _one_number(getattr(config, self.family.size))
         self.dim: int = config.hidden_size
-        self.takes: tuple[int, int, int] = (getattr(config, self.family.frames), side, side)
+        self.clip_shape: tuple[int, int, int] = (getattr(config, self.family.frames), side, side)
         self.strides = _token_size(config)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
@@ -125,8 +125,8 @@ class TokenMap(nn.Module):
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """From clips in [0, 1] to a map (B, D, T', H', W'), one cell a token."""
         x_BTCHW = ((clips_BCTHW - self.mean) / self.std).transpose(1, 2)
-        tokens_BND = self.model(x_BTCHW, **(self.family.inputs or {})).last_hidden_state
-        tokens_BND = tokens_BND[:, self.family.cls :]
+        last: Tensor = self.model(x_BTCHW, **(self.family.inputs or {})).last_hidden_state
+        tokens_BND = last[:, self.family.cls :]
         B, _, D = tokens_BND.shape
         t, h, w = (n // s for n, s in zip(clips_BCTHW.shape[2:], self.strides, strict=True))
         if self.family.time_last:

@@ -116,7 +116,7 @@ def test_only_relative_positions_take_other_clips(folder, name):
         return
     encoder = build_encoder("hf", **other).eval()
     assert encoder(torch.rand(1, 3, 8, 48, 48)).shape == (1, 24)
-    assert build_encoder(**encoder.spec).takes == encoder.takes == (8, 48, 48)
+    assert build_encoder(**encoder.spec).clip_shape == encoder.clip_shape == (8, 48, 48)
     with pytest.raises(UserError, match="multiples of 2"):
         build_encoder("hf", model=str(folder), frames=7)
 
