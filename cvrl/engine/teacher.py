@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,9 +23,11 @@ from cvrl.evaluation.features.extraction import (
     mean_over_clips,
     transform_of,
 )
+from cvrl.evaluation.features.feature_files import SUFFIXES, read_features
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.pretrained import load_encoder
 from cvrl.utils import dist
+from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
 
 logger = logging.getLogger("cvrl")
@@ -54,11 +57,12 @@ class Teach:
         """Features (W, E) of the W videos; rows of those that cannot be read are NaN.
 
         Args:
-            teacher: what :func:`cvrl.load_encoder` takes.
-            clips: of a video, that its feature is averaged over.
+            teacher: what :func:`cvrl.load_encoder` takes, or a file of features of these videos
+                as ``tools/extract_features.py`` writes it.
+            clips: of a video, that its feature is averaged over; a file has its own.
 
         Raises:
-            UserError: no such teacher, or none of the videos can be decoded.
+            UserError: no such teacher, or none of the videos can be decoded or is in the file.
         """
         if self.dry:
             [feature_E] = self._features(teacher, clips, self.manifest.take([0]))
@@ -74,6 +78,8 @@ class Teach:
         return load_weights(file)[0]["feature_WE"]
 
     def _features(self, teacher: str, clips: int, manifest: Manifest) -> Tensor:
+        if Path(teacher).suffix in SUFFIXES:
+            return _stored_means(teacher, manifest)
         with torch.random.fork_rng(devices=[]):  # the run's own weights come after it
             encoder = load_encoder(teacher).to(self.device)
         how: dict[str, Any] = {"reader": self.reader, "name_bad": True}
@@ -84,3 +90,22 @@ class Teach:
         for path, reason in features.bad:
             logger.warning("the teacher cannot read %s: %s", path, reason)
         return mean_over_clips(features)
+
+
+def _stored_means(file: str, manifest: Manifest) -> Tensor:
+    """The mean feature of each video of a list by a feature file, NaN where it has none."""
+    stored = read_features(file)
+    row_of = {path: row for row, path in enumerate(manifest.paths)}
+    row_N = np.array([row_of.get(path, -1) for path in stored.videos])
+    is_ours_N = row_N >= 0
+    if not is_ours_N.any():
+        reason = f"has none of the {len(manifest)} training videos"
+        raise UserError(file, reason, "extract features of the same list, with the same paths")
+    count_W = np.bincount(row_N[is_ours_N], minlength=len(manifest))
+    sum_WE = np.zeros((len(manifest), stored.vectors_ND.shape[1]))
+    np.add.at(sum_WE, row_N[is_ours_N], stored.vectors_ND[is_ours_N])
+    if missing := int((count_W == 0).sum()):
+        logger.warning("%s has no feature of %d of %d videos", file, missing, len(manifest))
+    mean_WE = np.full_like(sum_WE, np.nan)
+    np.divide(sum_WE, count_W[:, None], out=mean_WE, where=count_W[:, None] > 0)
+    return torch.from_numpy(mean_WE).float()

@@ -14,7 +14,8 @@ there, since features of networks are dominated by few directions that all video
 contrastive term is between clips of the student alone (SimCLR, arXiv 2002.05709, eq. 1).
 
 Shapes: B videos on this rank, V views, N = B V clips, W videos in the data, E dimensions of the
-teacher's feature, D of the targets.
+teacher's feature, D of the targets. h is the encoder's feature, z its projection, c that for
+contrast.
 """
 
 from collections.abc import Callable
@@ -43,17 +44,19 @@ class Distil(Task):
         teach: gives the features (W, E) of all training videos by a teacher and a number of clips;
             rows of videos that it could not read are not finite. Set by the data.
         clips: V; set by the views.
-        teacher: what :func:`cvrl.load_encoder` takes: a run folder, a model file, or the folder of
-            a video model of ``transformers``.
+        teacher: what :func:`cvrl.load_encoder` takes (a run folder, a model file, or the folder of
+            a video model of ``transformers``), or a file of features of the training videos, as
+            ``tools/extract_features.py`` writes it.
         teacher_clips: clips of a video that the teacher's feature is averaged over.
         components: D, principal components of the teacher's features that are kept, at most; 0
             takes the features as they are.
         cosine: weight of the regression of each video's target.
         relation: weight of the regression of similarities within the batch.
-        contrast: weight of InfoNCE between clips of a video, which takes two of them.
+        contrast: weight of InfoNCE between clips of a video, which takes two of them and has a
+            head of its own.
         temperature: tau of InfoNCE, > 0.
-        hidden: width of the projection head's hidden layers.
-        hidden_layers: number of hidden layers; 0 is a linear head.
+        hidden: width of the hidden layers of either head.
+        hidden_layers: number of hidden layers of the head that predicts the target; 0 is linear.
 
     Raises:
         UserError: a number out of its range, or fewer clips than the contrastive term takes.
@@ -80,13 +83,13 @@ class Distil(Task):
         clips: int,
         teacher: str,
         teacher_clips: int = 4,
-        components: int = 64,
+        components: int = 128,
         cosine: float = 1.0,
-        relation: float = 1.0,
+        relation: float = 0.0,
         contrast: float = 0.0,
         temperature: float = 0.1,
         hidden: int = 512,
-        hidden_layers: int = 1,
+        hidden_layers: int = 0,
     ) -> None:
         super().__init__()
         check_range("method.teacher_clips", teacher_clips, "[1, inf)")
@@ -103,23 +106,23 @@ class Distil(Task):
         target_WD = whitened(feature_WE, components) if components else feature_WE.float()
         self.register_buffer("target_WD", target_WD)
         self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, target_WD.shape[1])
+        self.contrast_head = heads.mlp(encoder.dim, hidden, 1, 128) if contrast > 0 else None
         self.weights = {"cosine": cosine, "relation": relation, "contrast": contrast}
         self.temperature = temperature
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted sum of the losses; see :meth:`cvrl.task.Task.forward`."""
-        V = batch.clips_BVCTHW.shape[1]
-        z_VBD = self.project_views(batch.clips_BVCTHW)
-        target_VBD = self.target_WD[batch.video_id_B].expand(V, -1, -1)
-        is_known_VB = torch.isfinite(target_VBD).all(dim=2)
-        z_ND, target_ND = z_VBD[is_known_VB], target_VBD[is_known_VB]
-        losses = {
-            "cosine": cosine_regression(z_ND, target_ND),
-            "relation": similarity_regression(z_ND, target_ND),
-        }
-        if self.weights["contrast"]:
+        B, V = batch.clips_BVCTHW.shape[:2]
+        h_ND = self.encoder(batch.clips_BVCTHW.flatten(0, 1))
+        z_ND = self.projector(h_ND)
+        target_ND = self.target_WD[batch.video_id_B].repeat_interleave(V, dim=0)
+        is_known_N = torch.isfinite(target_ND).all(dim=1)
+        known = (z_ND[is_known_N], target_ND[is_known_N])
+        losses = {"cosine": cosine_regression(*known), "relation": similarity_regression(*known)}
+        if self.contrast_head is not None:
+            c_VBD = self.contrast_head(h_ND).view(B, V, -1).transpose(0, 1)
             pairs = [
-                info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B)
+                info_nce(c_VBD[a], c_VBD[b], self.temperature, batch.group_id_B)
                 for a, b in combinations(range(V), 2)
             ]
             losses["contrast"] = torch.stack(pairs).mean()
@@ -127,7 +130,7 @@ class Distil(Task):
         return {
             "loss": total,
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
-            "embedding_ND": F.normalize(z_VBD.detach().float().flatten(0, 1)),
+            "embedding_ND": F.normalize(z_ND.detach().float()),
         }
 
 

@@ -7,6 +7,7 @@ Shapes: B clips, C channels (RGB in [0, 1]), T frames, H rows, W columns, D dime
 """
 
 import difflib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -173,8 +174,7 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
             see :mod:`cvrl.models.inputs`; ``hf`` takes ``rgb`` alone.
         keywords: of ``r3d_small``: ``width`` (channels of the stem; D is 8 times as much),
             ``blocks`` (residual blocks in each of the four stages), ``stem_kernel`` and
-            ``stem_stride`` (time, height, width). Of ``hf``: see
-            :func:`cvrl.models.hf.build_token_map`.
+            ``stem_stride`` (time, height, width). ``hf``: :func:`cvrl.models.hf.build_token_map`.
 
     Raises:
         UserError: an unknown name or keyword, or a value that makes no network.
@@ -342,21 +342,10 @@ def _torchvision_resnet(net: Any) -> _Parts:
     return _Parts(net.stem, stages, dims=(64, 128, 256, 512), strides=(8, 16, 16))
 
 
-def _hf(
-    *,
-    model: str | None = None,
-    pretrained: bool = True,
-    frames: int | None = None,
-    size: int | None = None,
-    config: dict[str, Any] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-) -> _Parts:
+@functools.wraps(build_token_map)  # its keywords are those of the encoder
+def _hf(**keywords: Any) -> _Parts:
     """The whole transformer is the stem; its map of tokens is that of every stage."""
-    clip = {"frames": frames, "size": size}
-    stem, spec = build_token_map(
-        model, pretrained=pretrained, **clip, config=config, mean=mean, std=std
-    )
+    stem, spec = build_token_map(**keywords)
     dims = [stem.dim] * len(STAGES)
     return _Parts(stem, [nn.Identity() for _ in STAGES], dims, stem.strides, stem.clip_shape, spec)
 

@@ -14,7 +14,9 @@ from cvrl.engine.checkpoint import list_checkpoints
 from cvrl.engine.dry_run import describe_run
 from cvrl.engine.teacher import Teach
 from cvrl.engine.trainer import Trainer, train
+from cvrl.evaluation.features.clip_stream import ClipChoice
 from cvrl.evaluation.features.extraction import extract_features
+from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
 from cvrl.models.backbones import build_encoder
 from cvrl.pretrained import save_model
 from cvrl.utils.errors import UserError
@@ -101,6 +103,21 @@ def test_features_that_are_there_change_nothing(config_of):
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
         assert torch.equal(value, other), key
+
+
+def test_a_file_of_features_teaches(teacher, video_folder, tmp_path, caplog):
+    manifest, file = read_manifest(video_folder), tmp_path / "features.parquet"
+    some = manifest.take([7, 2, 5])
+    extraction = Extraction(load_encoder(teacher), ClipChoice(clips=3), precision="plain")
+    extract_to_file(extraction, some, file)
+    feature_WE = Teach(manifest, VideoReader(), tmp_path)(str(file), 1)
+    expected_WE = Teach(some, VideoReader(), tmp_path)(str(teacher), 3)
+    torch.testing.assert_close(feature_WE[[7, 2, 5]], expected_WE, atol=1e-5, rtol=1e-4)
+    assert torch.isnan(feature_WE).all(dim=1).sum() == 9
+    assert "has no feature of 9 of 12 videos" in caplog.text
+    others = Teach(manifest.take([0, 1]), VideoReader(), tmp_path)
+    with pytest.raises(UserError, match="has none of the 2 training videos"):
+        others(str(file), 1)
 
 
 def test_a_dry_run_tries_the_teacher_and_stores_nothing(config_of, teacher):

@@ -67,8 +67,14 @@ METHOD_KEYWORDS = {
     "memory_bank": {"dim": 8},
     "memory_bank@jigsaw_pair": {"loss": "nce", "negatives_drawn": 6, "dim": 8},
     "byol": {"hidden": 16, "dim": 8},
-    "distil": {"teacher": "any", "hidden": 16, "components": 5, "contrast": 0.1},
-    "distil@jigsaw_pair": {"teacher": "any", "hidden_layers": 0, "components": 0},
+    "distil": {
+        "teacher": "any",
+        "hidden": 16,
+        "hidden_layers": 1,
+        "relation": 1.0,
+        "contrast": 0.1,
+    },
+    "distil@jigsaw_pair": {"teacher": "any", "components": 0},
     "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
     "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
     "joint": {

@@ -24,7 +24,7 @@ def build(feature_WE=None, **keywords):
     torch.manual_seed(0)
     encoder = build_encoder("r3d_small", width=2, blocks=(1, 1, 1, 1))
     taught = features() if feature_WE is None else feature_WE
-    small = {"teacher": "any", "clips": 2, "hidden": 8, "components": 3}
+    small = {"teacher": "any", "clips": 2, "hidden": 8, "components": 3, "relation": 1.0}
     return Distil(encoder, teach=lambda teacher, clips: taught, **{**small, **keywords}).double()
 
 
