@@ -50,6 +50,7 @@ class Distil(Task):
         teacher_clips: clips of a video that the teacher's feature is averaged over.
         components: D, principal components of the teacher's features that are kept, at most; 0
             takes the features as they are.
+        whiten: 1 gives every component unit variance, 0 leaves them their own; in [0, 1].
         cosine: weight of the regression of each video's target.
         relation: weight of the regression of similarities within the batch.
         contrast: weight of InfoNCE between clips of a video, which takes two of them and has a
@@ -84,6 +85,7 @@ class Distil(Task):
         teacher: str,
         teacher_clips: int = 4,
         components: int = 128,
+        whiten: float = 1.0,
         cosine: float = 1.0,
         relation: float = 0.0,
         contrast: float = 0.0,
@@ -94,6 +96,7 @@ class Distil(Task):
         super().__init__()
         check_range("method.teacher_clips", teacher_clips, "[1, inf)")
         check_range("method.components", components, "[0, inf)")
+        check_range("method.whiten", whiten, "[0, 1]")
         check_range("method.temperature", temperature, "(0, inf)")
         for name, weight in (("cosine", cosine), ("relation", relation), ("contrast", contrast)):
             check_range(f"method.{name}", weight, "[0, inf)")
@@ -102,10 +105,11 @@ class Distil(Task):
             raise UserError(f"method.contrast = {contrast:g}", reason, "set views.clips=2")
         self.encoder = encoder
         feature_WE = teach(teacher, teacher_clips)
-        # Kept in the checkpoint: the axes of whitening are not the same on every machine.
-        target_WD = whitened(feature_WE, components) if components else feature_WE.float()
-        self.register_buffer("target_WD", target_WD)
-        self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, target_WD.shape[1])
+        if components:
+            feature_WE = principal_components(feature_WE, components, whiten)
+        # Kept in the checkpoint: principal axes are not the same on every machine.
+        self.register_buffer("target_WD", feature_WE.float())
+        self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, feature_WE.shape[1])
         self.contrast_head = heads.mlp(encoder.dim, hidden, 1, 128) if contrast > 0 else None
         self.weights = {"cosine": cosine, "relation": relation, "contrast": contrast}
         self.temperature = temperature
@@ -134,27 +138,31 @@ class Distil(Task):
         }
 
 
-def whitened(feature_WE: Tensor, components: int) -> Tensor:
-    """Features on their leading principal components, each of mean 0 and variance 1.
+def principal_components(feature_WE: Tensor, components: int, whiten: float = 1.0) -> Tensor:
+    """Centred features on their leading principal components.
 
     Args:
         feature_WE: rows that are not finite stay so and do not count.
         components: kept at most; fewer where the features vary along fewer directions.
+        whiten: a component of standard deviation s keeps s to the power of ``1 - whiten``; then
+            all are scaled to a mean variance of 1.
 
     Returns:
         (W, D) float32, D at least 1.
 
     Example:
-        >>> whitened(torch.tensor([[0.0, 5.0], [2.0, 5.0]]), components=2).abs().flatten()
+        >>> feature_WE = torch.tensor([[0.0, 5.0], [2.0, 5.0]])
+        >>> principal_components(feature_WE, components=2).abs().flatten()
         tensor([0.7071, 0.7071])
     """
     is_known_W = torch.isfinite(feature_WE).all(dim=1)
     x_WE = feature_WE[is_known_W].double()
-    x_WE = x_WE - x_WE.mean(dim=0)
-    u_WK, scale_K, _ = torch.linalg.svd(x_WE, full_matrices=False)
+    u_WK, scale_K, _ = torch.linalg.svd(x_WE - x_WE.mean(dim=0), full_matrices=False)
     n_kept = max(1, min(components, int((scale_K > 1e-6 * scale_K[0]).sum())))
+    kept_WD = u_WK[:, :n_kept] * scale_K[:n_kept] ** (1 - whiten)
+    variance = kept_WD.square().sum() / (max(1, len(x_WE) - 1) * n_kept)
     target_WD = torch.full((len(feature_WE), n_kept), torch.nan)
-    target_WD[is_known_W] = (u_WK[:, :n_kept] * max(1, len(x_WE) - 1) ** 0.5).float()
+    target_WD[is_known_W] = (kept_WD / variance.sqrt()).float()
     return target_WD
 
 

@@ -9,7 +9,7 @@ import torch
 from cvrl.data.dataset import Batch
 from cvrl.losses.regression import cosine_regression
 from cvrl.losses.relational import similarity_regression
-from cvrl.methods.distil import Distil, whitened
+from cvrl.methods.distil import Distil, principal_components
 from cvrl.models.backbones import build_encoder
 from cvrl.utils.errors import UserError
 
@@ -91,20 +91,27 @@ def test_whitened_targets_are_uncorrelated_and_keep_the_leading_directions():
     generator = torch.Generator().manual_seed(0)
     feature_WE = torch.randn(200, 5, generator=generator) * torch.tensor([9.0, 3.0, 1.0, 0.1, 0.0])
     feature_WE = feature_WE + 7.0
-    target_WD = whitened(feature_WE, components=3)
+    target_WD = principal_components(feature_WE, components=3)
     assert target_WD.shape == (200, 3)
     torch.testing.assert_close(target_WD.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(target_WD.T.cov(), torch.eye(3), atol=1e-4, rtol=0)
+    own_WD = principal_components(feature_WE, components=3, whiten=0.0)
+    ratio_D = own_WD.std(dim=0) / own_WD.std(dim=0)[0]
+    torch.testing.assert_close(ratio_D, torch.tensor([9.0, 3.0, 1.0]) / 9, atol=0.05, rtol=0)
+    assert float(own_WD.var(dim=0).mean()) == pytest.approx(1.0, abs=1e-4)
     together = torch.corrcoef(torch.cat([target_WD, feature_WE[:, :3]], dim=1).T)[:3, 3:]
     assert (together.abs().diagonal() > 0.9).all()
-    assert whitened(feature_WE, components=64).shape == (200, 4)  # the last varies nowhere
+    assert principal_components(feature_WE, components=64).shape == (
+        200,
+        4,
+    )  # the last varies nowhere
 
 
 def test_missing_rows_do_not_move_the_axes():
     feature_WE = features()
-    some = whitened(feature_WE[1:], components=2)
+    some = principal_components(feature_WE[1:], components=2)
     feature_WE[0] = torch.nan
-    every = whitened(feature_WE, components=2)
+    every = principal_components(feature_WE, components=2)
     assert torch.isnan(every[0]).all()
     torch.testing.assert_close(every[1:], some)
 
