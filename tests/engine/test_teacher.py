@@ -1,5 +1,7 @@
 """Teachers of a distillation: their features are computed once, stored, and found by the video."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from cvrl.models.backbones import build_encoder
 from cvrl.pretrained import save_model
 from cvrl.utils.errors import UserError
 
+WORKER = str(Path(__file__).with_name("teacher_worker.py"))
 DISTIL = Path(__file__).parents[2] / "configs" / "pretrain" / "distil_small.yaml"
 
 
@@ -103,6 +106,22 @@ def test_features_that_are_there_change_nothing(config_of):
         first.state_dict().items(), second.state_dict().values(), strict=True
     ):
         assert torch.equal(value, other), key
+
+
+def test_the_first_of_two_ranks_asks_and_the_other_reads(teacher, video_folder, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    inputs = [tmp_path / "store", video_folder, teacher, folder]
+    started = [
+        subprocess.Popen([sys.executable, WORKER, str(rank), "2", *inputs], stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+    first, second = (torch.load(folder / f"rank_{rank}.pt") for rank in range(2))
+    assert torch.equal(first, second) and torch.isfinite(first).all()
+    assert len(list(folder.glob("teacher_*.safetensors"))) == 1
 
 
 def test_a_file_of_features_teaches(teacher, video_folder, tmp_path, caplog):

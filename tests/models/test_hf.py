@@ -108,6 +108,13 @@ def test_other_clips_are_refused(encoder, shape):
         encoder(torch.rand(1, *shape))
 
 
+@pytest.mark.parametrize("given", ["residual", "derivatives", "alternating"])
+def test_other_inputs_than_frames_are_refused(stored_transformer, given):
+    """It was trained on frames, and its own mean and std are those of frames."""
+    with pytest.raises(UserError, match=rf"clip.input = {given}: does not suit .*; use rgb"):
+        build_encoder("hf", input=given, model=str(stored_transformer("VideoMAE")))
+
+
 def test_only_relative_positions_take_other_clips(folder, name):
     other = {"model": str(folder), "frames": 8, "size": 48}
     if name != "VJEPA2":
