@@ -5,19 +5,23 @@ of the list, so ``Batch.video_id_B`` finds it. A run that goes on reads it again
 processes the first one computes it while the others wait.
 """
 
+import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
+from cvrl.evaluation.encoders import BASELINES
 from cvrl.evaluation.features.extraction import (
     extract_features,
     mean_over_clips,
@@ -26,6 +30,7 @@ from cvrl.evaluation.features.extraction import (
 from cvrl.evaluation.features.feature_files import SUFFIXES, read_features
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.pretrained import load_encoder
+from cvrl.transforms import recipes
 from cvrl.utils import dist
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
@@ -41,6 +46,8 @@ class Teach:
         manifest: the training videos.
         reader: how files are opened.
         folder: of the run.
+        clip: the student's clips, which hand-made features are taken from; a network has its own.
+        size: their height and width in pixels.
         workers: loader processes.
         device: where the teacher works.
         dry: encode a single video, draw the other rows at random and store nothing.
@@ -49,6 +56,8 @@ class Teach:
     manifest: Manifest
     reader: VideoReader
     folder: Path
+    clip: ClipSpec
+    size: int
     workers: int = 0
     device: str = "cpu"
     dry: bool = False
@@ -57,8 +66,8 @@ class Teach:
         """Features (W, E) of the W videos; rows of those that cannot be read are NaN.
 
         Args:
-            teacher: what :func:`cvrl.load_encoder` takes, or a file of features of these videos
-                as ``tools/extract_features.py`` writes it.
+            teacher: what :func:`cvrl.load_encoder` takes, a file of features of these videos as
+                ``tools/extract_features.py`` writes it, or ``hog_mbh`` for hand-made features.
             clips: of a video, that its feature is averaged over; a file has its own.
 
         Raises:
@@ -68,7 +77,12 @@ class Teach:
             [feature_E] = self._features(teacher, clips, self.manifest.take([0]))
             rows = numpy_rng(0).standard_normal((len(self.manifest), len(feature_E)))
             return torch.from_numpy(rows).float()
-        settings = {"teacher": teacher, "clips": clips, "videos": list(self.manifest.paths)}
+        settings: dict[str, Any] = {
+            "teacher": teacher,
+            "clips": clips,
+            "videos": self.manifest.paths,
+        }
+        settings["student"] = [dataclasses.asdict(self.clip), self.size]
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
         file = self.folder / f"teacher_{digest[:8]}.safetensors"
         if dist.is_main() and not file.exists():
@@ -80,12 +94,18 @@ class Teach:
     def _features(self, teacher: str, clips: int, manifest: Manifest) -> Tensor:
         if Path(teacher).suffix in SUFFIXES:
             return _stored_means(teacher, manifest)
-        with torch.random.fork_rng(devices=[]):  # the run's own weights come after it
-            encoder = load_encoder(teacher).to(self.device)
+        network: nn.Module
+        if teacher in BASELINES:
+            network, clip = BASELINES[teacher](), self.clip
+            transform: Callable[[Tensor], Tensor] = recipes.evaluation(self.size)
+        else:
+            with torch.random.fork_rng(devices=[]):  # the run's own weights come after it
+                network = encoder = load_encoder(teacher).to(self.device)
+            clip, transform = encoder.clip, transform_of(encoder)
         how: dict[str, Any] = {"reader": self.reader, "name_bad": True}
-        dataset = EvalDataset(manifest, encoder.clip, clips, transform_of(encoder), **how)
+        dataset = EvalDataset(manifest, clip, clips, transform, **how)
         features = extract_features(
-            encoder, dataset, workers=self.workers, description=f"teacher {teacher}"
+            network, dataset, workers=self.workers, description=f"teacher {teacher}"
         )
         for path, reason in features.bad:
             logger.warning("the teacher cannot read %s: %s", path, reason)

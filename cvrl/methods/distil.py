@@ -45,8 +45,9 @@ class Distil(Task):
             rows of videos that it could not read are not finite. Set by the data.
         clips: V; set by the views.
         teacher: what :func:`cvrl.load_encoder` takes (a run folder, a model file, or the folder of
-            a video model of ``transformers``), or a file of features of the training videos, as
-            ``tools/extract_features.py`` writes it.
+            a video model of ``transformers``), a file of features of the training videos, as
+            ``tools/extract_features.py`` writes it, or ``hog_mbh``, hand-made features of clips
+            like the student's (:mod:`cvrl.models.hog_mbh`).
         teacher_clips: clips of a video that the teacher's feature is averaged over.
         components: D, principal components of the teacher's features that are kept, at most; 0
             takes the features as they are.

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as torch_dist
 
+from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import read_manifest
 from cvrl.engine import teacher
@@ -26,7 +27,7 @@ def main() -> None:
     if rank:
         teacher.load_encoder = refuse
     folder = Path(sys.argv[6])
-    teach = Teach(read_manifest(sys.argv[4]), VideoReader(), folder)
+    teach = Teach(read_manifest(sys.argv[4]), VideoReader(), folder, ClipSpec(8, 1), 32)
     torch.save(teach(sys.argv[5], 1), folder / f"rank_{rank}.pt")
     torch_dist.destroy_process_group()
 

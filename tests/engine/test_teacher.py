@@ -1,5 +1,6 @@
 """Teachers of a distillation: their features are computed once, stored, and found by the video."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,12 @@ from cvrl.evaluation.features.clip_stream import ClipChoice
 from cvrl.evaluation.features.extraction import extract_features
 from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
 from cvrl.models.backbones import build_encoder
+from cvrl.models.hog_mbh import HogMbh
 from cvrl.pretrained import save_model
+from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
 
+CLIP = ClipSpec(8, 1)  # of the student
 WORKER = str(Path(__file__).with_name("teacher_worker.py"))
 DISTIL = Path(__file__).parents[2] / "configs" / "pretrain" / "distil_small.yaml"
 
@@ -49,9 +53,13 @@ def config_of(video_folder, teacher, tmp_path):
     return make
 
 
+def teach_of(manifest, folder, clip=CLIP):
+    return Teach(manifest, VideoReader(), folder, clip, 32)
+
+
 def test_a_row_is_the_mean_over_the_clips_of_its_video(teacher, video_folder, tmp_path):
     manifest, encoder = read_manifest(video_folder), load_encoder(teacher)
-    feature_WE = Teach(manifest, VideoReader(), tmp_path)(str(teacher), 3)
+    feature_WE = teach_of(manifest, tmp_path)(str(teacher), 3)
     assert feature_WE.shape == (12, encoder.dim)
     for row in (0, 7):
         one = EvalDataset(manifest.take([row]), encoder.clip, 3, encoder.preprocess)
@@ -60,7 +68,7 @@ def test_a_row_is_the_mean_over_the_clips_of_its_video(teacher, video_folder, tm
 
 
 def test_it_is_stored_once_and_does_not_move_the_draws(teacher, video_folder, tmp_path):
-    teach = Teach(read_manifest(video_folder), VideoReader(), tmp_path / "run")
+    teach = teach_of(read_manifest(video_folder), tmp_path / "run")
     torch.manual_seed(0)
     first, draw = teach(str(teacher), 1), torch.rand(3)
     (teacher / "model.safetensors").unlink()
@@ -76,7 +84,7 @@ def test_a_video_that_cannot_be_read_has_no_row(teacher, video_folder, tmp_path,
     for file in sorted(video_folder.rglob("*.mp4"))[:3]:
         (bad / file.name).write_bytes(file.read_bytes())
     (bad / "down_1.mp4").write_bytes(b"no video")
-    feature_WE = Teach(read_manifest(bad), VideoReader(), tmp_path)(str(teacher), 1)
+    feature_WE = teach_of(read_manifest(bad), tmp_path)(str(teacher), 1)
     assert torch.isfinite(feature_WE).all(dim=1).tolist() == [True, False, True]
     assert "the teacher cannot read" in caplog.text and "down_1.mp4" in caplog.text
 
@@ -129,14 +137,27 @@ def test_a_file_of_features_teaches(teacher, video_folder, tmp_path, caplog):
     some = manifest.take([7, 2, 5])
     extraction = Extraction(load_encoder(teacher), ClipChoice(clips=3), precision="plain")
     extract_to_file(extraction, some, file)
-    feature_WE = Teach(manifest, VideoReader(), tmp_path)(str(file), 1)
-    expected_WE = Teach(some, VideoReader(), tmp_path)(str(teacher), 3)
+    feature_WE = teach_of(manifest, tmp_path)(str(file), 1)
+    expected_WE = teach_of(some, tmp_path)(str(teacher), 3)
     torch.testing.assert_close(feature_WE[[7, 2, 5]], expected_WE, atol=1e-5, rtol=1e-4)
     assert torch.isnan(feature_WE).all(dim=1).sum() == 9
     assert "has no feature of 9 of 12 videos" in caplog.text
-    others = Teach(manifest.take([0, 1]), VideoReader(), tmp_path)
+    others = teach_of(manifest.take([0, 1]), tmp_path)
     with pytest.raises(UserError, match="has none of the 2 training videos"):
         others(str(file), 1)
+
+
+def test_hand_made_features_teach(video_folder, tmp_path):
+    """Of clips like the student's, so that other clips make other features."""
+    manifest = read_manifest(video_folder).take([3, 8])
+    feature_WE = teach_of(manifest, tmp_path)("hog_mbh", 2)
+    assert feature_WE.shape == (2, HogMbh.dim)
+    dataset = EvalDataset(manifest, CLIP, 2, recipes.evaluation(32))
+    clips_NCTHW = torch.cat([dataset[row].clips_NCTHW for row in range(2)])
+    expected_WE = HogMbh()(clips_NCTHW).view(2, 2, -1).mean(dim=1)
+    torch.testing.assert_close(feature_WE, expected_WE)
+    other_WE = teach_of(manifest, tmp_path, ClipSpec(8, 3))("hog_mbh", 2)
+    assert not torch.allclose(other_WE, feature_WE)
 
 
 def test_a_dry_run_tries_the_teacher_and_stores_nothing(config_of, teacher):
@@ -145,6 +166,16 @@ def test_a_dry_run_tries_the_teacher_and_stores_nothing(config_of, teacher):
     assert not config.run_folder.exists()
     with pytest.raises(UserError, match="runs/none"):
         describe_run(config_of(method__teacher="runs/none"))
+
+
+def test_a_run_learns_hand_made_features(config_of):
+    """From the config on, with every loss there is."""
+    given = {"method__teacher": "hog_mbh", "method__components": 4, "method__contrast": 0.5}
+    run = train(config_of(**given))
+    assert load_encoder(run).projector is not None
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for name in ("cosine_loss", "relation_loss", "contrast_loss"):
+        assert lines[-1][name] > 0.0, name
 
 
 @pytest.mark.parametrize("family", ["VideoMAE", "Vivit"])
