@@ -46,6 +46,8 @@ setup(
     extras_require={
         # what benchmarks compare with
         "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
+        # encoders of other libraries, see cvrl/models/hf.py
+        "hf": ["transformers>=5.24"],
         "test": [
             "hypothesis>=6.100",
             "mypy~=2.4.0",
@@ -53,6 +55,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "ruff~=0.17.6",
+            "transformers>=5.24",
             "types-PyYAML>=6.0",
             "types-psutil>=5.9",
         ],

@@ -3,7 +3,7 @@
 import dataclasses
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.classifier import Classifier as Classifier
+from cvrl.models.hf import TokenMap, is_stored_model
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
@@ -59,7 +60,8 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
     """Load a trained encoder.
 
     Args:
-        path: a run folder or a ``model.safetensors``.
+        path: a run folder or a ``model.safetensors``; or a folder with a video model of
+            ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`).
 
     Returns:
         The encoder in evaluation mode: ``encoder(clips_BCTHW) -> (B, D)``. It also has
@@ -80,8 +82,7 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
         >>> encoder.clip.frames, encoder.size
         (8, 64)
     """
-    tensors, facts = _read(path)
-    return _encoder(tensors, facts)
+    return load_with_head(path)[0]
 
 
 def load_classifier(path: str | PathLike[str]) -> Classifier:
@@ -132,6 +133,8 @@ def load_with_head(path: str | PathLike[str]) -> tuple[Encoder, heads.ClassHead 
         >>> load_with_head(file)[1] is None
         True
     """
+    if is_stored_model(path):
+        return _foreign_encoder(path), None
     tensors, facts = _read(path)
     encoder = _encoder(tensors, facts)
     if facts.get("class_head") is None:
@@ -150,7 +153,7 @@ def holds_classifier(path: str | PathLike[str]) -> bool:
     Raises:
         UserError: as :func:`load_encoder`.
     """
-    return _read(path)[1].get("class_head") is not None
+    return not is_stored_model(path) and _read(path)[1].get("class_head") is not None
 
 
 def input_of(path: str | PathLike[str]) -> str:
@@ -204,6 +207,16 @@ def _encoder(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Encoder:
     encoder.clip = ClipSpec(**facts["clip"])
     encoder.size = facts["size"]
     encoder.preprocess = recipes.evaluation(facts["size"], normalise=facts["normalise"])
+    return encoder.eval()
+
+
+def _foreign_encoder(path: str | PathLike[str]) -> Encoder:
+    """A model of ``transformers``, with clips as it was trained on."""
+    encoder = build_encoder("hf", model=str(path))
+    network = cast(TokenMap, encoder.stem)
+    frames, encoder.size, _ = network.clip_shape
+    encoder.clip = ClipSpec(frames, network.family.stride)
+    encoder.preprocess = recipes.evaluation(encoder.size)
     return encoder.eval()
 
 

@@ -150,3 +150,31 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(VIDEOS_PER_CLASS):
             write_frames(root / name / f"v_{name}_g{i:02d}_c01", colour, 9 + i, seed=100 * c + i)
     return root
+
+
+@pytest.fixture(scope="session")
+def stored_transformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny random video model of ``transformers`` by family, stored as its library does."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    size = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    clip = {"image_size": 32, "num_frames": 4, "intermediate_size": 32}
+    tubes = {"patch_size": 8, "tubelet_size": 2}
+    fields = {
+        "VideoMAE": {**tubes, **clip, "use_mean_pooling": False},
+        "VJEPA2": {**tubes, "crop_size": 32, "frames_per_clip": 4, "pred_num_hidden_layers": 1},
+        "Timesformer": {**clip, "patch_size": 8},
+        "Vivit": {**clip, "tubelet_size": [2, 8, 8]},
+    }
+    folders: dict[str, Path] = {}
+
+    def store(family: str) -> Path:
+        if family not in folders:
+            config = getattr(transformers, f"{family}Config")(**size, **fields[family])
+            folders[family] = tmp_path_factory.mktemp(family)
+            torch.manual_seed(7)  # not that of other tests, whose random weights are to differ
+            getattr(transformers, f"{family}Model")(config).save_pretrained(folders[family])
+            processor = getattr(transformers, f"{family}VideoProcessor")(image_mean=[0.4, 0.5, 0.6])
+            processor.save_pretrained(folders[family])
+        return folders[family]
+
+    return store

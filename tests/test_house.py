@@ -53,15 +53,19 @@ DOORS = {
         *("cvrl/video/reader.py", "cvrl/video/pyav_file.py", "cvrl/video/container.py"),
         *("cvrl/video/encode.py", "cvrl/bench/"),
     ),
-    "fvcore": ("cvrl/bench/", "cvrl/engine/"),
+    "fvcore": ("cvrl/bench/",),
     "torchcodec": ("cvrl/bench/",),
     "kornia": ("cvrl/bench/",),
     "lightly": ("cvrl/bench/",),
     "accelerate": ("cvrl/engine/",),
+    "transformers": ("cvrl/models/hf.py",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
 }
-HEAVY = ("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn")
+HEAVY = (
+    *("torch", "torchvision", "decord", "av", "pytorchvideo", "accelerate", "fvcore", "sklearn"),
+    "transformers",
+)
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
@@ -348,8 +352,13 @@ def test_a_config_loads_and_its_keywords_fit(path: Path) -> None:
     config = load_config(path, ["data.train=videos"])
     facts = {"class_names": ["a"], "videos": 8}
     facts |= {"steps_per_epoch": 1, "total_steps": 10}
+    facts |= {"teach": lambda teacher, clips: torch.rand(8, 4, device="cpu")}
     with torch.device("meta"):  # the paper's networks without their weights
-        encoder = build_encoder(config.encoder.name, **config.encoder.keywords)
+        stored = config.encoder.name == "hf"  # a model that its user has
+        name, keywords = (
+            ("r3d_small", {}) if stored else (config.encoder.name, config.encoder.keywords)
+        )
+        encoder = build_encoder(name, **keywords)
         views = build.build_views(config)
         build_method(config.method.name, config.method.keywords, encoder, facts, views)
     build.build_recipe(config)

@@ -23,6 +23,7 @@ COMMANDS = [
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 # A command stays as it is but for its length: a minute's training is enough to see that it works.
 SHORTER = {"train_net.py": ["train.steps=3", "train.batch_size=4", "data.workers=0"]}
+PARTS = {"finetune/hf.yaml": ["train.accumulate=1"]}  # of a batch of 4
 
 
 def run(command, folder):
@@ -36,6 +37,9 @@ def run(command, folder):
         if any(word.endswith(tool) for word in words):
             keys = tuple(pair.partition("=")[0] + "=" for pair in shorter)
             words = [word for word in words if not word.startswith(keys)] + shorter
+    words += [
+        pair for config, pairs in PARTS.items() if f"configs/{config}" in words for pair in pairs
+    ]
     done = subprocess.run(
         words,
         cwd=folder,
@@ -65,7 +69,17 @@ def desk(tmp_path_factory, video_folder):
         person = ("ann", "bob", "cid")[row % 3]
         people.append(f"{video.relative_to(folder)},{video.parent.name},{person}")
     (folder / "weizmann4.csv").write_text("\n".join(people) + "\n")
+    store_large_model(folder / "videomae-base")
     return folder
+
+
+def store_large_model(folder):
+    """A VideoMAE of the published clip size, with few and large patches, where it can be made."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    size = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 56}
+    config = transformers.VideoMAEConfig(**size, intermediate_size=32)
+    transformers.VideoMAEModel(config).save_pretrained(folder)
+    transformers.VideoMAEVideoProcessor().save_pretrained(folder)
 
 
 def test_the_readme_has_the_commands_this_test_knows():

@@ -10,13 +10,16 @@ from cvrl.config import Config, TrainConfig
 from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
+from cvrl.data.loader import default_workers
 from cvrl.data.manifest import Manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
+from cvrl.engine.teacher import Teach
 from cvrl.models.backbones import Encoder, build_encoder
+from cvrl.models.hf import TokenMap
 from cvrl.models.training_speed.fast_conv import accelerate
 from cvrl.models.weights import load_pretrained
 from cvrl.pretrained import input_of, model_file
@@ -165,8 +168,17 @@ def kept_side(config: Config) -> int:
     return config.clip.size * 8 // 7
 
 
-def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> Task:
+def build_task(
+    config: Config, data: Data, schedule: Schedule, views: Views, *, dry: bool = False
+) -> Task:
     """The encoder with its method, started from the run's seed or from given weights.
+
+    Args:
+        config: the run.
+        data: its videos.
+        schedule: its length.
+        views: what the method compares.
+        dry: whether a teacher, if the method has one, only shows that it works.
 
     Raises:
         UserError: the method cannot compare these views, or lacks labels it needs.
@@ -176,6 +188,7 @@ def build_task(config: Config, data: Data, schedule: Schedule, views: Views) -> 
         "videos": len(data.train),
         "steps_per_epoch": schedule.steps_per_epoch,
         "total_steps": schedule.total_steps,
+        "teach": _build_teach(config, data, dry=dry),
     }
     method = config.method
     with torch.random.fork_rng(devices=[]):
@@ -199,7 +212,9 @@ def set_up_encoders(train: TrainConfig, task: Task, device: torch.device) -> Non
             continue
         module.clips_at_once = train.clips_at_once
         module.recompute_blocks = train.recompute
-        if train.fast_conv and device.type == "cpu" and train.precision == "fp32":
+        if isinstance(module.stem, TokenMap):
+            module.stem.recompute(train.recompute)
+        elif train.fast_conv and device.type == "cpu" and train.precision == "fp32":
             accelerate(module)
         elif train.channels_last:
             module.to(memory_format=torch.channels_last_3d)
@@ -268,6 +283,20 @@ def augments_on_device(config: Config, views: Views) -> bool:
     return where == "device" or (where == "auto" and not views.cut_up and torch.cuda.is_available())
 
 
+def _build_teach(config: Config, data: Data, *, dry: bool) -> Teach:
+    workers = config.data.workers
+    return Teach(
+        data.train,
+        build_reader(config),
+        config.run_folder,
+        clip_spec(config),
+        config.clip.size,
+        workers=default_workers() if workers is None else workers,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        dry=dry,
+    )
+
+
 def _build_encoder(config: Config) -> Encoder:
     weights, given = config.encoder.weights, config.clip.input
     trained = input_of(weights) if weights is not None else "rgb"
@@ -275,6 +304,21 @@ def _build_encoder(config: Config) -> Encoder:
         logger.warning("%s was trained with clip.input=%s, not %s", weights, trained, given)
     keywords = {"input": trained if given == "auto" else given} | config.encoder.keywords
     encoder = build_encoder(config.encoder.name, **keywords)
+    _check_clips(config, encoder)
     if weights is not None:
         load_pretrained(encoder, model_file(weights))
     return encoder
+
+
+def _check_clips(config: Config, encoder: Encoder) -> None:
+    """Refuse clips that the encoder does not take, before any is read."""
+    if encoder.clip_shape is None:
+        return
+    T, S, _ = encoder.clip_shape
+    for key, given, taken in (("frames", config.clip.frames, T), ("size", config.clip.size, S)):
+        if given != taken:
+            reason = f"does not suit encoder {config.encoder.name}, which takes {taken}"
+            raise UserError(f"clip.{key} = {given}", reason, f"set clip.{key}={taken}")
+    if "mean" in encoder.spec and build_recipe(config).normalised:
+        reason = f"would be done twice: encoder {config.encoder.name} shifts and scales its clips"
+        raise UserError("augment.normalise = true", reason, "set augment.normalise=false")

@@ -35,7 +35,8 @@ class Finetune(Task):
         encoder: maps clips (N, C, T, H, W) to features (N, encoder.dim).
         class_names: of the K classes; filled in from the data.
         layer_decay: the classifier learns at the schedule's rate, res5 at this times it, res4 at
-            its square, and so on down to the stem; 1 lets all learn alike. In (0, 1].
+            its square, and so on down to the stem (of a transformer: block by block); 1 lets all
+            learn alike. In (0, 1].
         frozen_bn: whether the encoder's batch norms use the statistics they came with, as suits
             small batches and few videos. With random weights there are none worth keeping.
         dropout: probability of dropping a feature, in [0, 1).
@@ -132,13 +133,12 @@ class Finetune(Task):
         return self
 
     def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Two groups a layer, stem first; see :meth:`cvrl.task.Task.param_groups`."""
-        encoder = self.encoder
-        layers = [encoder.stem, encoder.res2, encoder.res3, encoder.res4, encoder.res5]
+        """Two groups a layer, from the input up; see :meth:`cvrl.task.Task.param_groups`."""
+        layers = [*self.encoder.layers, list(self.classifier.parameters())]
         groups: list[dict[str, Any]] = []
-        for above, layer in enumerate(reversed([*layers, self.classifier])):
+        for above, layer in enumerate(reversed(layers)):
             scale = self.layer_decay**above
-            groups = parameter_groups(layer.parameters(), weight_decay, lr_scale=scale) + groups
+            groups = parameter_groups(layer, weight_decay, lr_scale=scale) + groups
         return groups
 
     def _kept(self, name: str) -> object:

@@ -7,6 +7,7 @@ Shapes: B clips, C channels (RGB in [0, 1]), T frames, H rows, W columns, D dime
 """
 
 import difflib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cvrl.models.hf import TokenMap, build_token_map
 from cvrl.models.inputs import channels_of, clip_input, replace_first_conv
 from cvrl.models.training_speed.recompute import Maps, blocks_of, in_parts, recomputed
 from cvrl.utils.errors import UserError
@@ -33,6 +35,7 @@ class Encoder(nn.Module):
         dim: D, dimensions of the pooled feature.
         stage_dims: channels of each map that :meth:`stages` returns, ``pooled`` included.
         strides: how many frames, rows and columns of the clip one cell of ``res5`` steps over.
+        clip_shape: frames, rows and columns of its clips where it takes no others, or None.
         spec: JSON-able keywords; ``build_encoder(**encoder.spec)`` makes the same architecture.
         projector: a projection head that was kept beside the encoder, or None.
         preprocess: the transform that its clips need, or None. Like ``projector``, ``clip`` and
@@ -53,6 +56,7 @@ class Encoder(nn.Module):
         stage_dims: Sequence[int],
         strides: tuple[int, int, int],
         spec: dict[str, Any],
+        clip_shape: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.input = clip_input(spec.get("input", "rgb"))
@@ -61,6 +65,7 @@ class Encoder(nn.Module):
         self.dim = stage_dims[-1]
         self.stage_dims = {**dict(zip(STAGES, stage_dims, strict=True)), "pooled": self.dim}
         self.strides = strides
+        self.clip_shape = clip_shape
         self.spec = spec
         self.projector: nn.Module | None = None
         self.preprocess: Callable[[Tensor], Tensor] | None = None
@@ -68,6 +73,14 @@ class Encoder(nn.Module):
         self.size: int | None = None
         self.recompute_blocks = False
         self.clips_at_once: int | None = None
+
+    @property
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Parameters of each layer from the input up, for layer-wise learning rates."""
+        if isinstance(self.stem, TokenMap):
+            return self.stem.layers
+        stages = [self.stem, self.res2, self.res3, self.res4, self.res5]
+        return [list(stage.parameters()) for stage in stages]
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """The feature of each clip, (B, D), not normalised.
@@ -110,7 +123,7 @@ class Encoder(nn.Module):
         return maps
 
     def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        if not (self.recompute_blocks and self.training):
+        if not (self.recompute_blocks and self.training) or isinstance(stage, TokenMap):
             y: Tensor = stage(x)
             return y
         for block in [stage] if stage is self.stem else blocks_of(stage):
@@ -129,6 +142,10 @@ class Encoder(nn.Module):
             raise ValueError(f"clips of shape {shape}: {name} takes (B, 3, T, H, W)")
         if not clips.is_floating_point():
             raise ValueError(f"clips of type {clips.dtype}: {name} takes floats in [0, 1]")
+        if self.clip_shape is not None and shape[2:] != self.clip_shape:
+            T, S, _ = self.clip_shape
+            reason = f"do not suit {name}, which takes {T} frames of {S}x{S} pixels"
+            raise UserError(f"clips of shape {shape}", reason, f"set clip.frames={T} clip.size={S}")
         if any(size < stride for size, stride in zip(shape[2:], self.strides, strict=True)):
             least_T, least_H, least_W = self.strides
             raise UserError(
@@ -139,7 +156,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
-    """Make an encoder with fresh random weights.
+    """Make an encoder, with fresh random weights but for ``hf``.
 
     Batch norm everywhere has momentum 0.1 and eps 1e-5.
 
@@ -150,12 +167,14 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
             * ``slow_r50``: the slow pathway of SlowFast (arXiv 1812.03982), 8x8, D = 2048;
             * ``r3d18``, ``r2plus1d18``: the 18-layer nets of arXiv 1711.11248, D = 512;
             * ``r3d_small``: ``r3d18`` with a quarter of its width and one block a stage, 0.9 M
-              parameters, D = 128, for CPUs.
+              parameters, D = 128, for CPUs;
+            * ``hf``: VideoMAE, V-JEPA 2, TimeSformer or ViViT of ``transformers``, with the weights
+              of a stored model, see :mod:`cvrl.models.hf`.
         input: what the network is fed: ``rgb``, ``residual``, ``derivatives`` or ``alternating``,
-            see :mod:`cvrl.models.inputs`.
-        keywords: of ``r3d_small`` alone: ``width`` (channels of the stem; D is 8 times as much),
+            see :mod:`cvrl.models.inputs`; ``hf`` takes ``rgb`` alone.
+        keywords: of ``r3d_small``: ``width`` (channels of the stem; D is 8 times as much),
             ``blocks`` (residual blocks in each of the four stages), ``stem_kernel`` and
-            ``stem_stride`` (time, height, width).
+            ``stem_stride`` (time, height, width). ``hf``: :func:`cvrl.models.hf.build_token_map`.
 
     Raises:
         UserError: an unknown name or keyword, or a value that makes no network.
@@ -169,14 +188,23 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
     builder = _builder(name, keywords)
     chosen = inspect.signature(builder).bind(**keywords)
     chosen.apply_defaults()
-    stem, stages, dims, strides = builder(**chosen.arguments)
+    parts = builder(**chosen.arguments)
     plain = {k: list(v) if isinstance(v, Sequence) else v for k, v in chosen.arguments.items()}
-    spec = {"name": name, **plain}
+    if parts.clip_shape is not None and input != "rgb":
+        raise UserError(f"clip.input = {input}", f"does not suit encoder {name}", "use rgb")
+    spec = {"name": name, **(parts.spec or plain)}
     if input != "rgb":  # specs of rgb encoders stay as they were before there was a choice
         spec["input"] = input
     if channels_of(input) != CHANNELS:
-        replace_first_conv(stem, channels_of(input))
-    return Encoder(stem, stages, stage_dims=dims, strides=strides, spec=spec)
+        replace_first_conv(parts.stem, channels_of(input))
+    return Encoder(
+        parts.stem,
+        parts.stages,
+        stage_dims=parts.dims,
+        strides=parts.strides,
+        spec=spec,
+        clip_shape=parts.clip_shape,
+    )
 
 
 class _Parts(NamedTuple):
@@ -186,6 +214,8 @@ class _Parts(NamedTuple):
     stages: Sequence[nn.Module]
     dims: Sequence[int]  # channels after each stage
     strides: tuple[int, int, int]
+    clip_shape: tuple[int, int, int] | None = None
+    spec: dict[str, Any] | None = None  # keywords of the same network; None for those given
 
 
 def _r3d50() -> _Parts:
@@ -312,6 +342,14 @@ def _torchvision_resnet(net: Any) -> _Parts:
     return _Parts(net.stem, stages, dims=(64, 128, 256, 512), strides=(8, 16, 16))
 
 
+@functools.wraps(build_token_map)  # its keywords are those of the encoder
+def _hf(**keywords: Any) -> _Parts:
+    """The whole transformer is the stem; its map of tokens is that of every stage."""
+    stem, spec = build_token_map(**keywords)
+    dims = [stem.dim] * len(STAGES)
+    return _Parts(stem, [nn.Identity() for _ in STAGES], dims, stem.strides, stem.clip_shape, spec)
+
+
 def _pytorchvideo() -> Any:
     # Not at the top: it takes seconds, and torch warns of a decorator that it applies at import.
     with warnings.catch_warnings():
@@ -321,6 +359,7 @@ def _pytorchvideo() -> Any:
 
 
 _BUILDERS: dict[str, Callable[..., _Parts]] = {
+    "hf": _hf,
     "r2plus1d18": _r2plus1d18,
     "r3d18": _r3d18,
     "r3d50": _r3d50,

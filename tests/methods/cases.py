@@ -24,6 +24,7 @@ FACTS = {
     "videos": 8,
     "steps_per_epoch": 0,
     "total_steps": 10,
+    "teach": lambda teacher, clips: torch.rand(8, 6, generator=torch.Generator().manual_seed(4)),
 }
 SPEC = ClipSpec(frames=8, stride=1)
 SIZE = 32  # of the clips that reach the encoder
@@ -66,6 +67,14 @@ METHOD_KEYWORDS = {
     "memory_bank": {"dim": 8},
     "memory_bank@jigsaw_pair": {"loss": "nce", "negatives_drawn": 6, "dim": 8},
     "byol": {"hidden": 16, "dim": 8},
+    "distil": {
+        "teacher": "any",
+        "hidden": 16,
+        "hidden_layers": 1,
+        "relation": 1.0,
+        "contrast": 0.1,
+    },
+    "distil@jigsaw_pair": {"teacher": "any", "components": 0},
     "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
     "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
     "joint": {

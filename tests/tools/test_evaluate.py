@@ -283,3 +283,20 @@ def test_a_model_without_classifier(
 ) -> None:
     said = refusal(run, capsys, "--checkpoint", checkpoint, "--protocol", "classifier")
     assert said.startswith("error: protocol classifier: the model was trained without labels")
+
+
+def test_a_model_of_transformers_is_scored_without_a_run(
+    run: Run, stored_transformer: Callable[[str], Path], video_folder: Path, tmp_path: Path
+) -> None:
+    where = ["--train", video_folder, "--hold-out", 0.5, "--output", tmp_path]
+    run("--checkpoint", stored_transformer("VideoMAE"), "--protocol", "knn", *where)
+    result = read_result(tmp_path / "knn.json")
+    assert result.card.encoder["name"] == "hf" and result.card.size == 32
+    assert [row.name for row in result.rows] == ["trained", "untrained", "chance"]
+
+
+def test_a_model_of_transformers_has_no_videos_of_its_own(
+    run: Run, stored_transformer: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(run, capsys, "--checkpoint", stored_transformer("VideoMAE"))
+    assert "give them with --train" in line

@@ -12,6 +12,7 @@ from cvrl.data.loader import eval_loader
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.features.extraction import evaluating, module_device, transform_of
 from cvrl.models.backbones import Encoder
+from cvrl.models.hf import TokenMap
 from cvrl.models.inference.folded import freeze
 from cvrl.models.inference.int8 import quantise
 from cvrl.utils.errors import UserError
@@ -41,7 +42,8 @@ def for_inference(
         The encoder itself where it is asked for, is on another device, or is of no known kind.
 
     Raises:
-        UserError: int8 on another device than a CPU, or none of the videos can be decoded.
+        UserError: int8 of a transformer or on another device than a CPU, or none of the videos can
+            be decoded.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -51,6 +53,9 @@ def for_inference(
         True
     """
     if precision == "int8":
+        if isinstance(encoder.stem, TokenMap):
+            reason = f"is not made for encoder {encoder.spec['name']}"
+            raise UserError("precision int8", reason, "use fp32")
         return quantise(encoder, _calibration_clips(encoder, manifest, reader))
     if precision == "plain" or module_device(encoder).type != "cpu":
         return encoder
