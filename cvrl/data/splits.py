@@ -121,7 +121,7 @@ def labelled_only(splits: Parts) -> tuple[Parts, list[str]]:
         ['1 of 2 videos of list.csv have no label and are left out']
     """
     notes = []
-    kept = {}
+    kept: dict[str, Any] = {}
     for name in ("test", "train"):
         whole: Manifest | None = getattr(splits, name)
         if whole is not None and len(kept_rows := whole.labelled()) < len(whole):

@@ -108,7 +108,7 @@ def needs_labels(name: str, keywords: Keywords) -> bool:
         parts = _parts(keywords.get("parts"), "method")
         return any(needs_labels(part, rest) for _, part, rest, _ in parts)
     target = parameters["target"].default if "target" in parameters else None
-    return factory.needs_labels or keywords.get("target", target) == "labels"
+    return bool(factory.needs_labels or keywords.get("target", target) == "labels")
 
 
 def check_pairing(name: str, method: type[Task], views: Views, place: str = "method") -> None:

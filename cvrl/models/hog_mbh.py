@@ -74,12 +74,14 @@ def _clip_feature(clip_CTHW: Tensor) -> Floats:
         total[1] += _histogram(u_HW, v_HW)
         total[2] += _histogram(*_gradient(u_HW))
         total[3] += _histogram(*_gradient(v_HW))
-    return _pyramid(total / pairs)
+    return _pyramid(total / np.float32(pairs))
 
 
 def _gradient(image_HW: Floats) -> tuple[Floats, Floats]:
     """Central differences along columns and along rows."""
-    along_rows, along_columns = np.gradient(image_HW)
+    along_rows: Floats
+    along_columns: Floats
+    along_rows, along_columns = np.gradient(image_HW)  # type: ignore[assignment]
     return along_columns, along_rows
 
 
@@ -98,8 +100,8 @@ def _histogram(x_HW: Floats, y_HW: Floats) -> Floats:
     size = CELLS * CELLS * BINS
     counts = np.bincount(cell + lower % BINS, length * (1 - upper_share), size)
     counts += np.bincount(cell + (lower + 1) % BINS, length * upper_share, size)
-    per_pixel = counts.reshape(CELLS, CELLS, BINS) * (CELLS * CELLS / (H * W))
-    return per_pixel.astype(np.float32)
+    per_pixel: Floats = counts.reshape(CELLS, CELLS, BINS).astype(np.float32)
+    return per_pixel * np.float32(CELLS * CELLS / (H * W))
 
 
 def _pyramid(total_QYXB: Floats) -> Floats:

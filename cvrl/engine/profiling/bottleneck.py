@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from cvrl.config import Config
+from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import BadVideo, Batch, TrainDataset, VideoReader
 from cvrl.data.loader import PREFETCH, default_workers, usable_cores
 from cvrl.data.sampler import Visit
@@ -230,9 +231,9 @@ class _TimedReader(VideoReader):
     clock: Clock = field(default_factory=lambda: Clock(clips_per_step=1))
     sides: list[int] = field(default_factory=list)
 
-    def open(self, path: str) -> FrameSource:
+    def open(self, path: str, spec: ClipSpec | None = None) -> FrameSource:
         with self.clock.waiting():
-            video = super().open(path)
+            video = super().open(path, spec)
         self.sides.append(min(video.size))
         return _TimedVideo(video, self.clock)
 
