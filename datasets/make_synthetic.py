@@ -28,13 +28,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from synthetic_scene import CLASSES, FPS, ONE_WAY, draw_scene, draw_take, render
 
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.io import atomic_path
-from cvrl.utils.log import set_up_logging, track
 from cvrl.utils.processes import Lost, map_in_processes
 from cvrl.utils.seed import numpy_rng
 
@@ -88,6 +86,8 @@ def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
         job: which one.
         beat: called now and then to show that the work goes on.
     """
+    import av  # not for --help
+
     plan = job.plan
     scene = draw_scene(numpy_rng(plan.seed, job.scene, _SCENE), plan.width, plan.height)
     take = draw_take(numpy_rng(plan.seed, job.index, _TAKE), plan.width / plan.height)
@@ -123,6 +123,8 @@ def make(plan: Plan, output: Path, workers: int) -> list[Job]:
     Raises:
         UserError: the folder holds a data set of another plan, or a writing process died.
     """
+    from cvrl.utils.log import track
+
     check_folder(plan, output)
     jobs = [
         Job(output / label / f"{label}_{index:04d}.mp4", plan, label, index)
@@ -189,8 +191,10 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
 
 def main() -> None:
     """Write the data set and say what it holds."""
-    set_up_logging()
     plan, output, workers = parse()
+    from cvrl.utils.log import set_up_logging
+
+    set_up_logging()
     splits = [job.row()[-1] for job in make(plan, output, workers)]
     print(
         f"{output}: {len(splits)} videos of {len(plan.classes)} classes, "

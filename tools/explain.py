@@ -9,21 +9,17 @@ classifier is asked what makes up its feature, or with --like what resembles ano
 model's score rests on over a whole data set: tools/evaluate.py --show all.
 """
 
-import argparse
+from argparse import Namespace
 
-import torch
-
-from cvrl.explain.explanation import explain, write_explanation
-from cvrl.models.backbones import STAGES
-from cvrl.pretrained import load_with_head
+from cvrl.utils.cli import add_device, make_parser, pick_device
 from cvrl.utils.errors import UserError, run_tool
-from cvrl.utils.log import set_up_logging
+
+STAGES = ("res2", "res3", "res4", "res5")
 
 
-def parse() -> argparse.Namespace:
+def parse() -> Namespace:
     """Read the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("video", help="file or folder of frames")
     add("--checkpoint", required=True, help="run folder or model.safetensors")
@@ -31,18 +27,23 @@ def parse() -> argparse.Namespace:
     add("--class", dest="class_name", help="the class to explain; default: the model's answer")
     add("--like", help="explain what resembles this video instead")
     add("--stage", choices=STAGES, help="whose maps; default: the last of 4 x 4 cells or more")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Load, explain, draw."""
-    set_up_logging()
     args = parse()
     if not args.output.lower().endswith(".mp4"):
         raise UserError(f"--output {args.output}", "is no name for a video", "let it end in .mp4")
+    from cvrl.explain.explanation import explain, write_explanation
+    from cvrl.pretrained import load_with_head
+    from cvrl.utils.log import set_up_logging
+
+    set_up_logging()
+    device = pick_device(args.device)
     encoder, head = load_with_head(args.checkpoint)
-    encoder, head = encoder.to(args.device), head and head.to(args.device)
+    encoder, head = encoder.to(device), head and head.to(device)
     how = {"class_name": args.class_name, "like": args.like, "stage": args.stage}
     heat = explain(encoder, head, args.video, **how)
     height, width = heat.map_Lhw.shape[1:]

@@ -9,25 +9,18 @@ other columns in a .csv beside it. Killed, the same command goes on where it sto
 cannot be decoded are named in <output>.report.json.
 """
 
-import argparse
+from argparse import Namespace
 
-import torch
-
-from cvrl.data.loader import default_workers
-from cvrl.data.manifest import read_manifest
-from cvrl.evaluation.features.clip_stream import ClipChoice
-from cvrl.evaluation.features.extraction import STAGES
-from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
-from cvrl.evaluation.features.inference_form import PRECISIONS
-from cvrl.pretrained import load_encoder
+from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
-from cvrl.utils.log import logger, set_up_logging
+
+PRECISIONS = ("plain", "fp32", "int8")
+STAGES = ("res2", "res3", "res4", "res5", "pooled", "projected")
 
 
-def parse() -> argparse.Namespace:
+def parse() -> Namespace:
     """Read the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("--input", required=True, help="folder, list, CSV, or a single video")
@@ -41,27 +34,33 @@ def parse() -> argparse.Namespace:
     add("--clip-by-clip", action="store_true", help="encode a frame anew in every clip it is in")
     add("--stage", choices=STAGES, default="pooled", help="inner maps are averaged to a vector")
     add("--batch-clips", type=int, default=16, help="clips encoded at a time")
-    add("--workers", type=int, default=default_workers(), help="processes that decode")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_workers(parser)
+    add_device(parser)
     add("--strict", action="store_true", help="a bad video is an error")
     return parser.parse_args()
 
 
 def main() -> None:
     """Load, read the list, extract, report."""
-    set_up_logging()
     args = parse()
+    from cvrl.data.manifest import read_manifest
+    from cvrl.evaluation.features.clip_stream import ClipChoice
+    from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
+    from cvrl.pretrained import load_encoder
+    from cvrl.utils.log import logger, set_up_logging
+
+    set_up_logging()
     dense = args.every is not None or args.overlap is not None
     clips = 1 if args.clips is None and not dense else args.clips
     choice = ClipChoice(clips=clips, every=args.every, overlap=args.overlap)
     manifest = read_manifest(args.input, root=args.root)
-    encoder = load_encoder(args.checkpoint).to(args.device)
+    encoder = load_encoder(args.checkpoint).to(pick_device(args.device))
     report = extract_to_file(
         Extraction(encoder, choice, args.stage, args.precision, not args.clip_by_clip),
         manifest,
         args.output,
         batch_clips=args.batch_clips,
-        workers=args.workers,
+        workers=pick_workers(args.workers),
         strict=args.strict,
     )
     for path, reason in report.bad:

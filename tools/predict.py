@@ -9,23 +9,15 @@ decoded is named, the others are answered, and the exit code is 2.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 
-import torch
-
-from cvrl.data.loader import default_workers
-from cvrl.evaluation.features.clip_stream import ClipChoice
-from cvrl.evaluation.prediction.multiview import answer_videos
-from cvrl.evaluation.prediction.predict import best_classes, collect, list_videos
-from cvrl.pretrained import load_classifier
-from cvrl.report.timeline import write_timelines
+from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
-from cvrl.utils.log import set_up_logging
 
 
 def parse() -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("videos", nargs="+", help="videos, folders or lists")
@@ -35,18 +27,25 @@ def parse() -> Namespace:
     add("--timeline", action="store_true", help="write the probabilities over time")
     add("--every", type=float, help="seconds between its clips (default: half a clip)")
     add("--output", help="folder for the files; default for --timeline: here")
-    add("--workers", type=int, default=default_workers(), help="processes that decode")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_workers(parser)
+    add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Load, answer, show and write."""
-    set_up_logging()
     args = parse()
-    classifier = load_classifier(args.checkpoint).to(args.device)
+    from cvrl.evaluation.features.clip_stream import ClipChoice
+    from cvrl.evaluation.prediction.multiview import answer_videos
+    from cvrl.evaluation.prediction.predict import best_classes, collect, list_videos
+    from cvrl.pretrained import load_classifier
+    from cvrl.report.timeline import write_timelines
+    from cvrl.utils.log import set_up_logging
+
+    set_up_logging()
+    classifier = load_classifier(args.checkpoint).to(pick_device(args.device))
     videos, names = list_videos(args.videos), classifier.class_names
-    how = {"crops": args.crops, "workers": min(args.workers, len(videos))}
+    how = {"crops": args.crops, "workers": min(pick_workers(args.workers), len(videos))}
     choice = ClipChoice(clips=args.clips)
     answers = [*answer_videos([classifier], videos, choice, name_bad=True, **how)]
     predictions = collect(classifier, videos, answers)

@@ -6,45 +6,43 @@ The page is one file that needs nothing else. It shows the results of tools/eval
 before. Videos without labels are compared by whether clips find their own video.
 """
 
-import argparse
+from argparse import Namespace
 from pathlib import Path
 
-import torch
-
-from cvrl.config import load_config
-from cvrl.data.loader import default_workers
-from cvrl.data.splits import read_splits
-from cvrl.engine import build
-from cvrl.pretrained import load_encoder
-from cvrl.report.comparison import compare
-from cvrl.report.page import write_report
-from cvrl.report.run_summary import read_run
-from cvrl.report.training_pairs import draw_pairs_of_run
+from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
-from cvrl.utils.log import set_up_logging
 
 SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
 
 
-def parse() -> argparse.Namespace:
+def parse() -> Namespace:
     """Read the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--run", type=Path, required=True, help="run folder")
     add("--searches", type=int, default=8, help="queries shown with their neighbours")
     add("--max-videos", type=int, default=400, help="of the test part; twice as many of train")
     add("--seed", type=int, default=0, help="of the choice of queries")
-    add("--workers", type=int, default=default_workers(), help="processes that decode")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_workers(parser)
+    add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Load the run, encode its videos once more, write the page."""
-    set_up_logging()
     args = parse()
-    encoder = load_encoder(args.run).to(args.device)
+    from cvrl.config import load_config
+    from cvrl.data.splits import read_splits
+    from cvrl.engine import build
+    from cvrl.pretrained import load_encoder
+    from cvrl.report.comparison import compare
+    from cvrl.report.page import write_report
+    from cvrl.report.run_summary import read_run
+    from cvrl.report.training_pairs import draw_pairs_of_run
+    from cvrl.utils.log import set_up_logging
+
+    set_up_logging()
+    encoder = load_encoder(args.run).to(pick_device(args.device))
     config = load_config(args.run / "config.yaml")
     views = build.build_views(config)
     facts = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
@@ -59,7 +57,7 @@ def main() -> None:
         seed=config.seed,
         clips=max(config.eval.clips_per_video, 2),
         max_videos=args.max_videos,
-        workers=args.workers,
+        workers=pick_workers(args.workers),
         bad=[path for path, _ in facts.quarantined],
     )
     page, picture = write_report(

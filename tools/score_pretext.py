@@ -6,25 +6,25 @@ Writes runs/order_small/eval/pretext.json. The videos are those held out of the 
 or its test part.
 """
 
-import argparse
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
+from cvrl.utils.cli import make_parser
 from cvrl.utils.errors import run_tool
-from cvrl.utils.log import set_up_logging
 
 
 def main() -> None:
     """Read the command line, score, show."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = make_parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run folder")
     parser.add_argument("--visits", type=int, default=5, help="draws of every video")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config")
     args = parser.parse_intermixed_args()
+    from rich.console import Console
+    from rich.table import Table
+
+    from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
+    from cvrl.utils.log import set_up_logging
+
     set_up_logging()
     rows = score_pretext(args.run, visits=args.visits, overrides=args.overrides)
     names = sorted(name for name in rows["trained"] if not name.endswith("chance"))

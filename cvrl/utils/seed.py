@@ -1,16 +1,19 @@
-"""Randomness as a function of what it is for, never of who computes it.
+"""Random generators keyed by integers, for instance ``(seed, epoch, sample, view)``.
 
-A generator is keyed by plain integers, for instance ``(seed, epoch, sample, view)``. The number of
-workers, ranks or earlier draws does not enter, so a run is the same however it is spread, and a
-resumed run needs no saved generator state.
+The key says what the numbers are for. The number of workers, ranks or earlier draws does not enter,
+so a run does not change with them, and a resumed run needs no saved generator state.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def numpy_rng(*key: int) -> np.random.Generator:
-    """A NumPy generator that is a function of its integer key.
+    """Create a NumPy generator from an integer key.
 
     Args:
         key: non-negative integers; order and count both matter.
@@ -25,22 +28,25 @@ def numpy_rng(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
-def torch_generator(*key: int) -> torch.Generator:
-    """A CPU torch generator that is a function of its integer key.
+def torch_generator(*key: int) -> "torch.Generator":
+    """Create a CPU torch generator from an integer key.
 
     Args:
         key: non-negative integers; order and count both matter.
 
     Example:
+        >>> import torch
         >>> a, b = torch_generator(0, 1), torch_generator(0, 1)
         >>> bool(torch.rand((), generator=a) == torch.rand((), generator=b))
         True
     """
+    import torch
+
     return torch.Generator().manual_seed(integer_seed(*key))
 
 
 def integer_seed(*key: int) -> int:
-    """A 63-bit seed that is a function of its integer key, for libraries that want one number.
+    """Derive a 63-bit seed from an integer key.
 
     Example:
         >>> integer_seed(1, 2) != integer_seed(2, 1)
