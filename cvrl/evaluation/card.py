@@ -15,24 +15,10 @@ from rich.text import Text
 from cvrl import __version__
 from cvrl.data.perturbations import TITLES as SHOW_TITLES
 from cvrl.data.perturbations import Perturbation
+from cvrl.evaluation.metrics import METRICS
 from cvrl.utils.io import atomic_path
 
-SCORE_TITLES = {
-    "top1": "top-1 %",
-    "top5": "top-5 %",
-    "mean_class": "mean class %",
-    "r1": "R@1 %",
-    "r5": "R@5 %",
-    "r10": "R@10 %",
-    "r20": "R@20 %",
-    "r50": "R@50 %",
-    "map": "mAP %",
-    "map_micro": "mAP (micro) %",
-    "alignment_error": "alignment error %",
-    "forward": "first to second %",
-    "backward": "second to first %",
-    "kendall_tau": "Kendall's tau x100",
-}
+SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
 MONITORS = ("median_rank", "embedding_std", "effective_rank")
 
 

@@ -7,6 +7,7 @@ right. The queries are drawn at random, never chosen by their outcome.
 Shapes: Q queries, G gallery entries, D dimensions.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Entry:
     Attributes:
         path: of the video.
         start: of the shown part in seconds.
-        caption: its label, or its file's name.
+        caption: its label, or its file's name, as event/camera where names repeat.
     """
 
     path: str
@@ -169,10 +170,18 @@ def _first_and_last(features: Features) -> tuple[tuple[Tensor, list[float]], ...
 
 def _entries(videos: Manifest, starts: list[float]) -> list[Entry]:
     labels = videos.table["label"].to_pylist()
+    names = Counter(Path(path).name for path in videos.paths)
+    repeated = {name for name, count in names.items() if count > 1}
     return [
-        Entry(path, start, label if label is not None else Path(path).name)
+        Entry(path, start, label if label is not None else _file_caption(path, repeated))
         for path, start, label in zip(videos.paths, starts, labels, strict=True)
     ]
+
+
+def _file_caption(path: str, repeated: set[str]) -> str:
+    """The file's name, after its folder (the event) where several files have that name."""
+    file = Path(path)
+    return f"{file.parent.name}/{file.name}" if file.name in repeated else file.name
 
 
 def _search(hunt: _Hunt, name: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -9,9 +9,11 @@ import numpy as np
 
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words
+from cvrl.evaluation.metrics import metric
 from cvrl.report import markup, plots
 from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project
+from cvrl.report.headline import headline
 from cvrl.report.media import glimpse, webp
 from cvrl.report.neighbours import NETWORKS, Entry, Hit, Neighbourhood, Search
 from cvrl.report.run_summary import RunFacts, series, training_seconds
@@ -27,11 +29,6 @@ CURVES = (
     ("lr", "learning rate", False),
     ("clips_per_s", "clips a second", False),
 )
-CLAIMS = {
-    "knn": "of {n} held-out videos are named rightly by their nearest neighbours",
-    "linear": "of {n} held-out videos are named rightly by a linear classifier",
-    "instance": "of clips find the other clip of their own video among {n} videos",
-}
 TITLES = {"knn": "kNN", "linear": "linear probe", "instance": "own video"}
 ROW_TITLES = {
     "trained": "trained, moving clips",
@@ -78,7 +75,9 @@ def main_scores(result: Result) -> tuple[str, dict[str, float]]:
     """
     key = next(iter(result.rows[0].scores))
     shares = {row.name: row.scores.get(key) for row in result.rows}
-    title = f"{_title(result)} {SCORE_TITLES.get(key, key)}"
+    title = f"{_title(result)} {metric(key).title}"
+    if metric(key).better == "lower":
+        title += " (lower is better)"
     return title, {name: share for name, share in shares.items() if share is not None}
 
 
@@ -94,12 +93,8 @@ def lead(name: str, results: Sequence[Result]) -> str:
     if not results:
         words = "Trained, and not evaluated yet: run tools/evaluate.py, then this again."
         return f'{title}<p class="lead">{words}</p>'
-    card = results[0].card
     _, scores = main_scores(results[0])
-    claim = CLAIMS.get(card.protocol, "of {n} videos are scored right").format(n=card.n_scored)
-    claim = f"{100 * scores.get('trained', 0.0):.0f} % {claim}"
-    if "untrained" in scores:
-        claim += f", {100 * scores['untrained']:.0f} % without training"
+    claim = headline(results[0])
     return f'{title}<p class="lead">{escape(claim)}</p>{markup.bars(scores.items())}'
 
 

@@ -11,7 +11,7 @@ from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation.features.extraction import Features
 from cvrl.report.comparison import Comparison
-from cvrl.report.neighbours import find_neighbours
+from cvrl.report.neighbours import _file_caption, find_neighbours
 
 
 def videos(labels: list[str | None], groups: list[str] | None = None, tag: str = "t") -> Manifest:
@@ -126,6 +126,11 @@ def test_without_labels_a_clip_searches_for_its_own_video() -> None:
     assert search.query.start == 0.0 and search.query.caption == "t0.mp4"
     (hit,) = search.found["trained"]
     assert hit.right and hit.entry.path == search.query.path and hit.entry.start == 1.0
+
+
+def test_captions_of_equal_file_names_name_the_event() -> None:
+    assert _file_caption("/v/pour1/cam0.mp4", {"cam0.mp4"}) == "pour1/cam0.mp4"
+    assert _file_caption("/v/pour1/cam0.mp4", set()) == "cam0.mp4"
 
 
 def test_other_videos_of_the_group_are_no_candidates() -> None:

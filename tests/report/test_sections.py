@@ -40,25 +40,33 @@ def result(protocol: str = "knn", **scores: float) -> Result:
 
 def test_the_lead_says_what_was_gained() -> None:
     lead = text([sections.lead("demo", [result(trained=0.456, untrained=0.131, chance=0.125)])])
-    assert lead.startswith("demo 46 % of 8 held-out videos are named rightly by their nearest")
-    assert "neighbours, 13 % without training" in lead
+    assert lead.startswith("demo 46 % of 8 held-out videos are classified correctly by kNN")
+    assert "(random init: 13 %)" in lead
     assert lead.endswith("trained 45.6 % untrained 13.1 % chance 12.5 %")
 
 
 def test_the_lead_does_not_hide_a_failure() -> None:
     lead = text([sections.lead("demo", [result(trained=0.1, untrained=0.3, chance=0.125)])])
-    assert "10 % of 8" in lead and "30 % without training" in lead
+    assert "10 % of 8" in lead and "(random init: 30 %)" in lead
 
 
 def test_the_lead_without_labels_and_without_results() -> None:
     lead = text([sections.lead("demo", [result("instance", trained=0.5, chance=0.01)])])
-    assert "50 % of clips find the other clip of their own video among 8 videos" in lead
+    assert "50 % of clips retrieve the other clip of their own video among 8 videos" in lead
     assert "not evaluated yet: run tools/evaluate.py" in sections.lead("demo", [])
+
+
+def test_the_lead_of_an_error_says_that_lower_is_better() -> None:
+    rows = [Row("trained", {"alignment_error": 0.29}), Row("untrained", {"alignment_error": 0.4})]
+    found = Result(replace(example_card(), protocol="alignment"), rows)
+    lead = text([sections.lead("x", [found])])
+    assert "Alignment error: 29 % on 8 videos (lower is better; random init: 40 %)" in lead
+    assert sections.main_scores(found)[0].endswith("alignment error % (lower is better)")
 
 
 def test_a_protocol_of_a_later_day_is_shown_too() -> None:
     later = result("finetune", trained=0.5)
-    assert "50 % of 8 videos are scored right" in text([sections.lead("x", [later])])
+    assert "Top-1: 50 % on 8 videos (higher is better)" in text([sections.lead("x", [later])])
     assert "finetune" in text(sections.results([later]))
 
 
