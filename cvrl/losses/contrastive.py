@@ -87,6 +87,70 @@ def info_nce(
         return dist.global_mean(F.cross_entropy(logits_AK, target_A, reduction="none"))
 
 
+def soft_info_nce(
+    z_a_BD: Tensor,
+    z_b_BD: Tensor,
+    teacher_BE: Tensor,
+    *,
+    share: float = 0.5,
+    temperature: float = 0.1,
+    teacher_temperature: float = 0.1,
+    group_id: Tensor | None = None,
+) -> Tensor:
+    r"""InfoNCE whose target is shared between the positive and clips that a teacher finds similar.
+
+    With s the softmax over the negatives k of the teacher's cosine :math:`t_i \cdot t_k / \tau_t`,
+
+    .. math:: l_i = -\sum_k w_{ik} \log
+        \frac{\exp(z_i \cdot z_k / \tau)}{\sum_{m \ne i} \exp(z_i \cdot z_m / \tau)}, \quad
+        w_{ik} = (1 - \lambda) 1_{k = j} + \lambda s_{ik}
+
+    for the other view j of clip i: similarity contrastive estimation (SCE, Denize et al., arXiv
+    2111.14585, eq. 7), with the similarities of a frozen teacher in place of a momentum encoder's.
+    With ``share`` 0 it is :func:`info_nce`, whose treatment of groups, processes and precision it
+    has.
+
+    Args:
+        z_a_BD: embeddings of the first view, any norm.
+        z_b_BD: embeddings of the second view of the same videos.
+        teacher_BE: the teacher's feature of each video, any norm. A row that is not finite has no
+            similar clips, and its video's clips are similar to none.
+        share: lambda, in [0, 1].
+        temperature: tau, above 0.
+        teacher_temperature: tau_t, above 0.
+        group_id: source group of each video, integers of shape (B,). Negative means none.
+
+    Raises:
+        ValueError, FloatingPointError: as for :func:`info_nce`.
+
+    Example:
+        >>> z, teacher = torch.eye(4), torch.rand(4, 8)
+        >>> hard = soft_info_nce(z, z, teacher, share=0.0)
+        >>> torch.allclose(hard, info_nce(z, z))
+        True
+    """
+    _check_embeddings("z_a_BD and z_b_BD", z_a_BD, z_b_BD)
+    _check_temperature(temperature)
+    _check_temperature(teacher_temperature)
+    _check_groups(group_id, len(z_a_BD))
+    with torch.autocast(z_a_BD.device.type, enabled=False):
+        a_BD, b_BD = _unit(z_a_BD), _unit(z_b_BD)
+        joined_GE = dist.gather_with_grad(torch.cat([a_BD, b_BD], dim=1))
+        keys_KD = torch.cat(joined_GE.chunk(2, dim=1))
+        _check_finite(keys_KD)
+        positive_AK, negative_AK = _global_masks(a_BD, group_id)
+        logits_AK = torch.cat([a_BD, b_BD]) @ keys_KD.T / temperature
+        logits_AK = logits_AK.masked_fill(~(positive_AK | negative_AK), float("-inf"))
+        log_p_AK = logits_AK.log_softmax(dim=1).masked_fill(~(positive_AK | negative_AK), 0.0)
+        t_BE = _unit(teacher_BE)
+        likeness_AK = (t_BE @ dist.gather(t_BE).T / teacher_temperature).repeat(2, 2)
+        similar_AK = negative_AK & torch.isfinite(likeness_AK)
+        soft_AK = likeness_AK.masked_fill(~similar_AK, float("-inf")).softmax(dim=1)
+        soft_AK = share * torch.nan_to_num(soft_AK)  # an anchor without similar clips has none
+        target_AK = soft_AK + positive_AK * (1 - soft_AK.sum(dim=1, keepdim=True))
+        return dist.global_mean(-(target_AK * log_p_AK).sum(dim=1))
+
+
 def nce_pair(
     anchor_BD: Tensor,
     positive_BD: Tensor,

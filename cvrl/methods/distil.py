@@ -4,7 +4,8 @@ Papers: features of a teacher as targets, Romero et al., "FitNets" (arXiv 1412.6
 with BYOL's cosine regression (arXiv 2006.07733, eq. 2); relations within the batch as targets, Park
 et al. (RKD, arXiv 1904.05068) and Tung and Mori (arXiv 1907.09682), see
 :func:`cvrl.losses.relational.similarity_regression`; a contrastive term beside them, as Tian et al.
-(CRD, arXiv 1910.10699) have it between student and teacher.
+(CRD, arXiv 1910.10699) have it between student and teacher, optionally with a target that is shared
+among similar videos, Denize et al. (SCE, arXiv 2111.14585).
 
 Deviations: the teacher sees each video once, before training: its feature is the mean over clips
 spread over the video, whatever clip the student sees. So the student's clips of a video all have
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
-from cvrl.losses.contrastive import info_nce
+from cvrl.losses.contrastive import soft_info_nce
 from cvrl.losses.regression import cosine_regression
 from cvrl.losses.relational import similarity_regression
 from cvrl.models import heads
@@ -50,12 +51,14 @@ class Distil(Task):
             like the student's (:mod:`cvrl.models.hog_mbh`).
         teacher_clips: clips of a video that the teacher's feature is averaged over.
         components: D, principal components of the teacher's features that are kept, at most; 0
-            takes the features as they are.
+            takes the features themselves, each dimension scaled to mean 0 and variance 1.
         whiten: 1 gives every component unit variance, 0 leaves them their own; in [0, 1].
         cosine: weight of the regression of each video's target.
         relation: weight of the regression of similarities within the batch.
         contrast: weight of InfoNCE between clips of a video, which takes two of them and has a
             head of its own.
+        soft: share of InfoNCE's target that goes to clips of other videos which the teacher finds
+            similar, in [0, 1], see :func:`cvrl.losses.contrastive.soft_info_nce`.
         temperature: tau of InfoNCE, > 0.
         hidden: width of the hidden layers of either head.
         hidden_layers: number of hidden layers of the head that predicts the target; 0 is linear.
@@ -90,6 +93,7 @@ class Distil(Task):
         cosine: float = 1.0,
         relation: float = 0.0,
         contrast: float = 0.0,
+        soft: float = 0.0,
         temperature: float = 0.1,
         hidden: int = 512,
         hidden_layers: int = 0,
@@ -98,6 +102,7 @@ class Distil(Task):
         check_range("method.teacher_clips", teacher_clips, "[1, inf)")
         check_range("method.components", components, "[0, inf)")
         check_range("method.whiten", whiten, "[0, 1]")
+        check_range("method.soft", soft, "[0, 1]")
         check_range("method.temperature", temperature, "(0, inf)")
         for name, weight in (("cosine", cosine), ("relation", relation), ("contrast", contrast)):
             check_range(f"method.{name}", weight, "[0, inf)")
@@ -108,12 +113,14 @@ class Distil(Task):
         feature_WE = teach(teacher, teacher_clips)
         if components:
             feature_WE = principal_components(feature_WE, components, whiten)
+        else:
+            feature_WE = standardised(feature_WE)
         # Kept in the checkpoint: principal axes are not the same on every machine.
         self.register_buffer("target_WD", feature_WE.float())
         self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, feature_WE.shape[1])
         self.contrast_head = heads.mlp(encoder.dim, hidden, 1, 128) if contrast > 0 else None
         self.weights = {"cosine": cosine, "relation": relation, "contrast": contrast}
-        self.temperature = temperature
+        self.temperature, self.soft = temperature, soft
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted sum of the losses; see :meth:`cvrl.task.Task.forward`."""
@@ -126,8 +133,10 @@ class Distil(Task):
         losses = {"cosine": cosine_regression(*known), "relation": similarity_regression(*known)}
         if self.contrast_head is not None:
             c_VBD = self.contrast_head(h_ND).view(B, V, -1).transpose(0, 1)
+            how = {"share": self.soft, "temperature": self.temperature}
+            teacher_BD = self.target_WD[batch.video_id_B]
             pairs = [
-                info_nce(c_VBD[a], c_VBD[b], self.temperature, batch.group_id_B)
+                soft_info_nce(c_VBD[a], c_VBD[b], teacher_BD, group_id=batch.group_id_B, **how)
                 for a, b in combinations(range(V), 2)
             ]
             losses["contrast"] = torch.stack(pairs).mean()
@@ -137,6 +146,19 @@ class Distil(Task):
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
             "embedding_ND": F.normalize(z_ND.detach().float()),
         }
+
+
+def standardised(feature_WE: Tensor) -> Tensor:
+    """Features with each dimension at mean 0 and variance 1; rows that are not finite stay so.
+
+    Example:
+        >>> standardised(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        tensor([[-0.7071,  0.0000],
+                [ 0.7071,  0.0000]])
+    """
+    known_WE = feature_WE[torch.isfinite(feature_WE).all(dim=1)].double()
+    std_E, mean_E = torch.std_mean(known_WE, dim=0)
+    return ((feature_WE - mean_E) / (std_E + 1e-6)).float()
 
 
 def principal_components(feature_WE: Tensor, components: int, whiten: float = 1.0) -> Tensor:

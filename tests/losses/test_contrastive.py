@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvrl.losses import info_nce, nce_pair
+from cvrl.losses.contrastive import soft_info_nce
 
 ROOT = Path(__file__).parents[2]
 
@@ -380,3 +381,54 @@ def test_cross_entropy_is_the_same_thing() -> None:
     target = torch.cat([torch.arange(4) + 4, torch.arange(4)])
     expected = F.cross_entropy(similarity, target)
     assert info_nce(a, b).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+class TestSoftInfoNce:
+    """Against a loop over anchors and keys, one number at a time."""
+
+    @staticmethod
+    def by_loop(z_a, z_b, teacher, group, *, share, tau, tau_t):
+        z = [v / v.norm() for v in (*z_a.double(), *z_b.double())]
+        t = [v / v.norm() for v in teacher.double()] * 2
+        B, groups, losses = len(z_a), group.tolist() * 2, []
+        for i in range(2 * B):
+            j = (i + B) % (2 * B)
+            others = [
+                k for k in range(2 * B)
+                if k % B != i % B and (groups[i] < 0 or groups[k] != groups[i])
+            ]  # fmt: skip
+            total = sum(math.exp(float(z[i] @ z[k]) / tau) for k in [j, *others])
+            alike = [k for k in others if torch.isfinite(t[i] @ t[k])]
+            mass = sum(math.exp(float(t[i] @ t[k]) / tau_t) for k in alike)
+            weights = {k: share * math.exp(float(t[i] @ t[k]) / tau_t) / mass for k in alike}
+            weights[j] = 1 - sum(weights.values())
+            losses.append(
+                -sum(w * (float(z[i] @ z[k]) / tau - math.log(total)) for k, w in weights.items())
+            )
+        return sum(losses) / len(losses)
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    @pytest.mark.parametrize("group", [[-1] * 5, [0, 0, 1, 2, -1]])
+    def test_it_is_that_of_a_loop(self, share, group):
+        z_a, z_b, teacher = torch.randn(3, 5, 7).double()
+        teacher[4] = torch.nan  # a video that the teacher could not read
+        group = torch.tensor(group)
+        found = soft_info_nce(
+            z_a, z_b, teacher, share=share, temperature=0.2, teacher_temperature=0.5, group_id=group
+        )
+        expected = self.by_loop(z_a, z_b, teacher, group, share=share, tau=0.2, tau_t=0.5)
+        assert found.item() == pytest.approx(expected, abs=1e-9)
+
+    def test_a_batch_of_one_group_teaches_nothing(self):
+        z = torch.randn(4, 6, requires_grad=True)
+        loss = soft_info_nce(z, z, torch.randn(4, 3), group_id=torch.zeros(4, dtype=torch.int64))
+        loss.backward()
+        assert loss.item() == pytest.approx(0.0, abs=1e-6)
+        assert z.grad.abs().max() < 1e-6
+
+    def test_a_teacher_draws_similar_videos_together(self):
+        teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        together = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+        apart = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
+        losses = [soft_info_nce(z, z, teacher, share=0.5).item() for z in (together, apart)]
+        assert losses[0] < losses[1]
