@@ -37,6 +37,12 @@ class Finetune(Task):
         layer_decay: the classifier learns at the schedule's rate, res5 at this times it, res4 at
             its square, and so on down to the stem (of a transformer: block by block); 1 lets all
             learn alike. In (0, 1].
+        encoder_lr: learning rate of the encoder relative to the classifier's, on top of
+            ``layer_decay``; above 0.
+        head_share: share of the run in which the classifier alone learns, on features of the
+            frozen encoder; the rest trains both (LP-FT, Kumar et al., arXiv 2202.10054). In
+            [0, 1]. With random weights there is nothing to keep: leave it 0.
+        total_steps: length of the run; set by the trainer.
         frozen_bn: whether the encoder's batch norms use the statistics they came with, as suits
             small batches and few videos. With random weights there are none worth keeping.
         dropout: probability of dropping a feature, in [0, 1).
@@ -59,13 +65,17 @@ class Finetune(Task):
 
     accepts = frozenset({"clips"})
     needs_labels = True
+    step: Tensor
 
     def __init__(
         self,
         encoder: Encoder,
         *,
         class_names: Sequence[str],
+        total_steps: int = 0,
         layer_decay: float = 1.0,
+        encoder_lr: float = 1.0,
+        head_share: float = 0.0,
         frozen_bn: bool = False,
         dropout: float = 0.5,
         label_smoothing: float = 0.0,
@@ -74,6 +84,8 @@ class Finetune(Task):
     ) -> None:
         super().__init__()
         check_range("method.layer_decay", layer_decay, "(0, 1]")
+        check_range("method.encoder_lr", encoder_lr, "(0, inf)")
+        check_range("method.head_share", head_share, "[0, 1]")
         check_range("method.dropout", dropout, "[0, 1)")
         check_range("method.label_smoothing", label_smoothing, "[0, 1)")
         check_range("method.mixup", mixup, "[0, inf)")
@@ -82,7 +94,9 @@ class Finetune(Task):
         self.classifier = ClassHead(
             encoder.dim, class_names, dropout=dropout, protocol="fine-tuned"
         )
-        self.layer_decay = layer_decay
+        self.layer_decay, self.encoder_lr = layer_decay, encoder_lr
+        self.head_steps = round(head_share * total_steps)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=head_share > 0)
         self.frozen_bn = frozen_bn
         self.label_smoothing = label_smoothing
         self.mixup = mixup
@@ -107,7 +121,7 @@ class Finetune(Task):
         target_BK = F.one_hot(batch.labels_B, self.classifier.out_features).double()
         if self.training and self.mixup > 0:
             clips_BVCTHW, target_BK = mix(clips_BVCTHW, target_BK, alpha=self.mixup)
-        h_ND = self.encoder(clips_BVCTHW.flatten(0, 1))
+        h_ND = self._features(clips_BVCTHW.flatten(0, 1))
         logits_NK = self.classifier(h_ND)
         target_NK = target_BK.repeat_interleave(clips_BVCTHW.shape[1], dim=0).to(logits_NK.dtype)
         loss_N = F.cross_entropy(
@@ -120,7 +134,8 @@ class Finetune(Task):
         }
 
     def after_step(self, step: int) -> None:
-        """Move the average."""
+        """Update the average of the weights."""
+        self.step.fill_(step + 1)
         if self.average is not None:
             source = nn.ModuleDict({"encoder": self.encoder, "classifier": self.classifier})
             self.average.update(source, self.momentum)
@@ -137,9 +152,21 @@ class Finetune(Task):
         layers = [*self.encoder.layers, list(self.classifier.parameters())]
         groups: list[dict[str, Any]] = []
         for above, layer in enumerate(reversed(layers)):
-            scale = self.layer_decay**above
+            scale = self.layer_decay**above * (self.encoder_lr if above else 1.0)
             groups = parameter_groups(layer, weight_decay, lr_scale=scale) + groups
         return groups
+
+    def _features(self, clips_NCTHW: Tensor) -> Tensor:
+        """The encoder's features; while the classifier alone learns, those of the frozen encoder.
+
+        Its gradients are then zero rather than absent, since DDP waits for every one of them.
+        """
+        if not self.training or int(self.step) >= self.head_steps:
+            h_ND: Tensor = self.encoder(clips_NCTHW)
+            return h_ND
+        freeze_batchnorm(self.encoder)
+        h_ND = self.encoder(clips_NCTHW)
+        return h_ND.detach() + 0.0 * h_ND
 
     def _kept(self, name: str) -> object:
         return getattr(self if self.average is None else self.average.module, name)

@@ -163,3 +163,33 @@ def test_what_is_kept_is_the_average_of_the_weights_of_every_step():
 def test_without_an_average_the_trained_weights_are_kept():
     task = finetune()
     assert task.kept_encoder is task.encoder and task.class_head is task.classifier
+
+
+def test_the_classifier_learns_alone_at_first():
+    task = finetune(head_share=0.5, total_steps=4, dropout=0.0)
+    optimizer = torch.optim.SGD(task.param_groups(0.0), lr=0.1)
+    changed = []
+    for step in range(4):
+        before = {name: value.clone() for name, value in task.state_dict().items()}
+        task.train()
+        optimizer.zero_grad()
+        task(make_batch("finetune", seed=step))["loss"].backward()
+        assert all(p.grad is not None for p in task.parameters())  # DDP waits for each of them
+        optimizer.step()
+        task.after_step(step)
+        state = task.state_dict().items()
+        moved = {n.split(".")[0] for n, v in state if not torch.equal(v, before[n])}
+        changed.append("encoder" in moved)
+        assert "classifier" in moved
+    assert changed == [False, False, True, True]
+
+
+def test_the_step_is_in_the_checkpoint_where_it_matters():
+    assert "step" in finetune(head_share=0.5, total_steps=4).state_dict()
+    assert "step" not in finetune().state_dict()  # checkpoints from before stay loadable
+
+
+def test_the_encoder_learns_slower_than_the_classifier():
+    task = finetune(encoder_lr=0.3)
+    scales = {g["lr_scale"] for g in task.param_groups(0.0)}
+    assert scales == {1.0, 0.3}
