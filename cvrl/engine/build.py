@@ -290,7 +290,6 @@ def _build_teach(config: Config, data: Data, *, dry: bool) -> Teach:
         build_reader(config),
         config.run_folder,
         clip_spec(config),
-        config.clip.size,
         workers=default_workers() if workers is None else workers,
         device="cuda" if torch.cuda.is_available() else "cpu",
         dry=dry,

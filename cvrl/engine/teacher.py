@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import EvalDataset, VideoReader
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.encoders import BASELINES
 from cvrl.evaluation.features.extraction import (
     extract_features,
     mean_over_clips,
     transform_of,
 )
 from cvrl.evaluation.features.feature_files import SUFFIXES, read_features
+from cvrl.models.hog_mbh import HogMbh
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.pretrained import load_encoder
 from cvrl.transforms import recipes
@@ -36,6 +36,11 @@ from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
 
 logger = logging.getLogger("cvrl")
+
+HAND_MADE = "hog_mbh"
+HAND_MADE_CLIP: dict[str, Any] = {"frames": 16, "stride": 2}
+"""Longer than a small student's clips: the features are of the whole video, and cost little."""
+HAND_MADE_SIZE = 64  # pixels
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,7 @@ class Teach:
         manifest: the training videos.
         reader: how files are opened.
         folder: of the run.
-        clip: the student's clips, which hand-made features are taken from; a network has its own.
-        size: their height and width in pixels.
+        clip: the student's clips; hand-made features cut black bars off where these do.
         workers: loader processes.
         device: where the teacher works.
         dry: encode a single video, draw the other rows at random and store nothing.
@@ -57,7 +61,6 @@ class Teach:
     reader: VideoReader
     folder: Path
     clip: ClipSpec
-    size: int
     workers: int = 0
     device: str = "cpu"
     dry: bool = False
@@ -82,7 +85,7 @@ class Teach:
             "clips": clips,
             "videos": self.manifest.paths,
         }
-        settings["student"] = [dataclasses.asdict(self.clip), self.size]
+        settings["clip"] = [dataclasses.asdict(self.clip), HAND_MADE_CLIP, HAND_MADE_SIZE]
         digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
         file = self.folder / f"teacher_{digest[:8]}.safetensors"
         if dist.is_main() and not file.exists():
@@ -95,9 +98,10 @@ class Teach:
         if Path(teacher).suffix in SUFFIXES:
             return _stored_means(teacher, manifest)
         network: nn.Module
-        if teacher in BASELINES:
-            network, clip = BASELINES[teacher](), self.clip
-            transform: Callable[[Tensor], Tensor] = recipes.evaluation(self.size)
+        if teacher == HAND_MADE:
+            # Training flips clips at random, so the target must not tell left from right.
+            network, clip = HogMbh(mirrored=True), replace(self.clip, **HAND_MADE_CLIP)
+            transform: Callable[[Tensor], Tensor] = recipes.evaluation(HAND_MADE_SIZE)
         else:
             with torch.random.fork_rng(devices=[]):  # the run's own weights come after it
                 network = encoder = load_encoder(teacher).to(self.device)

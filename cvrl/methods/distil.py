@@ -59,6 +59,7 @@ class Distil(Task):
             head of its own.
         soft: share of InfoNCE's target that goes to clips of other videos which the teacher finds
             similar, in [0, 1], see :func:`cvrl.losses.contrastive.soft_info_nce`.
+        soft_temperature: temperature of the teacher's similarities for ``soft``, > 0.
         temperature: tau of InfoNCE, > 0.
         hidden: width of the hidden layers of either head.
         hidden_layers: number of hidden layers of the head that predicts the target; 0 is linear.
@@ -94,6 +95,7 @@ class Distil(Task):
         relation: float = 0.0,
         contrast: float = 0.0,
         soft: float = 0.0,
+        soft_temperature: float = 0.1,
         temperature: float = 0.1,
         hidden: int = 512,
         hidden_layers: int = 0,
@@ -103,6 +105,7 @@ class Distil(Task):
         check_range("method.components", components, "[0, inf)")
         check_range("method.whiten", whiten, "[0, 1]")
         check_range("method.soft", soft, "[0, 1]")
+        check_range("method.soft_temperature", soft_temperature, "(0, inf)")
         check_range("method.temperature", temperature, "(0, inf)")
         for name, weight in (("cosine", cosine), ("relation", relation), ("contrast", contrast)):
             check_range(f"method.{name}", weight, "[0, inf)")
@@ -120,7 +123,11 @@ class Distil(Task):
         self.projector = heads.mlp(encoder.dim, hidden, hidden_layers, feature_WE.shape[1])
         self.contrast_head = heads.mlp(encoder.dim, hidden, 1, 128) if contrast > 0 else None
         self.weights = {"cosine": cosine, "relation": relation, "contrast": contrast}
-        self.temperature, self.soft = temperature, soft
+        self.soft_targets = {
+            "share": soft,
+            "teacher_temperature": soft_temperature,
+            "temperature": temperature,
+        }
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted sum of the losses; see :meth:`cvrl.task.Task.forward`."""
@@ -133,10 +140,10 @@ class Distil(Task):
         losses = {"cosine": cosine_regression(*known), "relation": similarity_regression(*known)}
         if self.contrast_head is not None:
             c_VBD = self.contrast_head(h_ND).view(B, V, -1).transpose(0, 1)
-            how = {"share": self.soft, "temperature": self.temperature}
-            teacher_BD = self.target_WD[batch.video_id_B]
+            teacher_BD, group_B = self.target_WD[batch.video_id_B], batch.group_id_B
+            how = self.soft_targets
             pairs = [
-                soft_info_nce(c_VBD[a], c_VBD[b], teacher_BD, group_id=batch.group_id_B, **how)
+                soft_info_nce(c_VBD[a], c_VBD[b], teacher_BD, group_id=group_B, **how)
                 for a, b in combinations(range(V), 2)
             ]
             losses["contrast"] = torch.stack(pairs).mean()

@@ -31,6 +31,9 @@ Floats = NDArray[np.float32]
 class HogMbh(nn.Module):
     """Hand-made features of each clip, in the place of an encoder. It has no weights.
 
+    Args:
+        mirrored: add the feature of the mirrored clip, so that left and right do not count.
+
     Attributes:
         dim: D.
 
@@ -42,14 +45,21 @@ class HogMbh(nn.Module):
 
     dim = sum(grid**2 for grid in GRIDS) * 4 * BINS
 
+    def __init__(self, *, mirrored: bool = False) -> None:
+        super().__init__()
+        self.mirrored = mirrored
+
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Features (N, D) of clips, which may be normalised: their range is stretched first.
 
         Args:
             clips_NCTHW: floats, RGB. Of one frame, flow and motion boundaries are zero.
         """
-        features = [_clip_feature(clip_CTHW) for clip_CTHW in clips_NCTHW.detach().cpu()]
-        return torch.from_numpy(np.stack(features)).to(clips_NCTHW.device)
+        clips = clips_NCTHW.detach().cpu()
+        features = np.stack([_clip_feature(clip_CTHW) for clip_CTHW in clips])
+        if self.mirrored:
+            features += np.stack([_clip_feature(clip_CTHW.flip(-1)) for clip_CTHW in clips])
+        return torch.from_numpy(features).to(clips_NCTHW.device)
 
 
 def _clip_feature(clip_CTHW: Tensor) -> Floats:

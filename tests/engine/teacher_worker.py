@@ -27,7 +27,7 @@ def main() -> None:
     if rank:
         teacher.load_encoder = refuse
     folder = Path(sys.argv[6])
-    teach = Teach(read_manifest(sys.argv[4]), VideoReader(), folder, ClipSpec(8, 1), 32)
+    teach = Teach(read_manifest(sys.argv[4]), VideoReader(), folder, ClipSpec(8, 1))
     torch.save(teach(sys.argv[5], 1), folder / f"rank_{rank}.pt")
     torch_dist.destroy_process_group()
 

@@ -53,16 +53,24 @@ from cvrl.utils.strict_yaml import read_yaml
 CLASSIFIER = "classifier"  # the protocol of runs that train one
 KEYS = {"name", "config", "seeds", "splits", "protocols", "arms"}
 KEYS |= {"clips_per_video", "crops", "k", "pretext_visits"}
-ARM_KEYS = {"config", "set", "from"}
+ARM_KEYS = {"config", "set", "from", "protocols"}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant: a config file, its overrides, and the arm whose encoder it starts from."""
+    """One variant of a study.
+
+    Attributes:
+        config: file of the config.
+        overrides: of its keys.
+        source: the arm whose encoder it starts from.
+        protocols: how its runs are scored; None: by those of the study.
+    """
 
     config: Path
     overrides: tuple[str, ...] = ()
     source: str | None = None
+    protocols: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,8 @@ def _arm(name: str, given: Any, content: Mapping[str, Any], file: Path) -> Arm:
     if config is None or not isinstance(own.get("set", []), list) or own.keys() - ARM_KEYS:
         remedy = "write a list of overrides, or {config: file.yaml, set: [key=value], from: arm}"
         raise UserError(f"{file}: arms.{name}", "is no arm", remedy)
-    return Arm(file.parent / config, tuple(own.get("set", [])), own.get("from"))
+    protocols = tuple(own["protocols"]) if "protocols" in own else None
+    return Arm(file.parent / config, tuple(own.get("set", [])), own.get("from"), protocols)
 
 
 def _check_sources(arms: Mapping[str, Arm], file: Path) -> None:
@@ -193,8 +202,10 @@ def run_study(
     return table
 
 
-def score_run(config: Config, study: Study) -> None:
+def score_run(config: Config, study: Study, arm: str | None = None) -> None:
     """Score a finished run by the protocols that its folder does not hold yet.
+
+    An arm may name protocols of its own; without one, those of the study count.
 
     The protocol ``classifier`` is for the runs that train one; of others it asks nothing.
 
@@ -202,7 +213,8 @@ def score_run(config: Config, study: Study) -> None:
         UserError: the data has no test part.
     """
     folder = config.run_folder
-    missing = [p for p in study.protocols if not (folder / "eval" / f"{p}.json").exists()]
+    asked = (study.arms[arm].protocols if arm else None) or study.protocols
+    missing = [p for p in asked if not (folder / "eval" / f"{p}.json").exists()]
     if not holds_classifier(folder):
         missing = [protocol for protocol in missing if protocol != CLASSIFIER]
     if not missing:
@@ -219,7 +231,7 @@ def score_run(config: Config, study: Study) -> None:
         clips_per_video=study.clips_per_video,
         k=study.k,
         seed=config.seed,
-        baselines=("hog_mbh",) if "linear" in study.protocols else (),
+        baselines=("hog_mbh",) if "linear" in others else (),
     )
     reader = build.build_reader(config)
     for result in evaluate(load_encoder(folder), parts, others, options, reader=reader):
@@ -270,7 +282,7 @@ def _in_turn(pool: ProcessPoolExecutor, runs: Mapping[Run, Config], study: Study
             for run in list(waiting):
                 source = study.arms[run.arm].source
                 if source is None or run._replace(arm=source) in done:
-                    running[pool.submit(_run, waiting.pop(run), study)] = run
+                    running[pool.submit(_run, waiting.pop(run), study, run.arm)] = run
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 future.result()
                 done.add(running[future])
@@ -280,14 +292,14 @@ def _in_turn(pool: ProcessPoolExecutor, runs: Mapping[Run, Config], study: Study
             future.cancel()
 
 
-def _run(config: Config, study: Study) -> None:
+def _run(config: Config, study: Study, arm: str) -> None:
     """One run, in a process of its own: train, score, leave the results in its folder."""
     folder = train(config)
     check_finished(config)
     asks = study.pretext_visits > 0 and has_own_task(folder)
     if asks and not (folder / "eval" / PRETEXT_FILE).exists():
         write_pretext(folder, score_pretext(folder, visits=study.pretext_visits))
-    score_run(config, study)
+    score_run(config, study, arm)
 
 
 def records_of(runs: Mapping[Run, Config], protocols: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -301,8 +313,8 @@ def records_of(runs: Mapping[Run, Config], protocols: Sequence[str]) -> Iterator
         facts = {key: value for key, value in run._asdict().items() if value is not None}
         for protocol in protocols:
             file = config.run_folder / "eval" / f"{protocol}.json"
-            if protocol == CLASSIFIER and not file.exists():
-                continue  # of a run that trained none
+            if not file.exists():
+                continue  # the arm is not scored by it, or the run trained no classifier
             for row in read_result(file).rows:
                 yield facts | {"protocol": protocol, "row": row.name} | row.scores
         pretext = config.run_folder / "eval" / PRETEXT_FILE
