@@ -107,9 +107,8 @@ def evaluate(
         0.62
     """
     options = replace(options, shows=check_perturbations(options.shows))
-    unlabelled: dict[str, int] = {}
-    if LABELLED.union(OWN).intersection(protocols):
-        parts, unlabelled = labelled_only(parts)
+    by_label = LABELLED.union(OWN).intersection(protocols)
+    parts, unlabelled = labelled_only(parts) if by_label else (parts, dict[str, int]())
     group_check = _check(parts, protocols, options, head)
     twins: dict[str, nn.Module] = {}
     untrained_words = NO_BASELINE
@@ -127,10 +126,9 @@ def evaluate(
     results = []
     for protocol in protocols:
         request = _intake(protocol, options)
-        facts: dict[str, Any] = {"group_check": group_check, "untrained": untrained_words}
-        facts |= {"weights_sha256": weights}
-        facts |= _about_data(parts, entries[request], protocol) | unlabelled
-        facts |= _about_clips(encoder, options, request)
+        facts = _about_data(parts, entries[request], protocol) | unlabelled
+        facts |= {"group_check": group_check, "untrained": untrained_words}
+        facts |= {"weights_sha256": weights} | _about_clips(encoder, options, request)
         facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}
         for show, train_show in pairings(options.shows, learns=protocol in FITTED):
             outcome = RUN[protocol](entries[request].inputs[show, train_show])
