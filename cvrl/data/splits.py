@@ -104,7 +104,7 @@ def read_splits(
     return Parts(train_part, None, name)
 
 
-def labelled_only(splits: Parts) -> tuple[Parts, dict[str, int]]:
+def labelled_only(splits: Parts) -> tuple[Parts, dict[str, Any]]:
     """Leave out the videos without a label, and count them.
 
     Args:

@@ -108,10 +108,9 @@ def evaluate(
     """
     options = replace(options, shows=check_perturbations(options.shows))
     by_label = LABELLED.union(OWN).intersection(protocols)
-    parts, unlabelled = labelled_only(parts) if by_label else (parts, dict[str, int]())
+    parts, unlabelled = labelled_only(parts) if by_label else (parts, dict[str, Any]())
     group_check = _check(parts, protocols, options, head)
-    twins: dict[str, nn.Module] = {}
-    untrained_words = NO_BASELINE
+    twins, untrained_words = dict[str, nn.Module](), NO_BASELINE
     if set(protocols) != {"classifier"}:
         twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
     encoders_under_test = EncodersUnderTest(encoder, twins, parts, options, reader, head)
@@ -132,8 +131,8 @@ def evaluate(
         facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}
         for show, train_show in pairings(options.shows, learns=protocol in FITTED):
             outcome = RUN[protocol](entries[request].inputs[show, train_show])
-            notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts)]
-            notes += _below_baselines(outcome.rows)
+            warned = _below_baselines(outcome.rows)
+            notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts), *warned]
             facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
             facts |= {"settings": outcome.settings, "notes": notes}
             results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))

@@ -14,7 +14,7 @@ from cvrl.models.heads import ClassHead
 from cvrl.pretrained import save_model
 from cvrl.utils.errors import UserError
 
-GIVEN = {"clips_per_video": 1, "workers": 0}
+GIVEN = {"clips_per_video": 2, "workers": 0}
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,18 @@ def test_without_one_the_card_says_how_to_get_it(runs: Path) -> None:
 def test_another_run_is_refused(runs: Path, name: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         score(runs, "linear", scratch=str(runs / name))
+
+
+@pytest.mark.parametrize("protocols", [("knn",), ("instance",)])
+def test_other_protocols_say_nothing_of_it(runs: Path, protocols: tuple[str, ...]) -> None:
+    (result,) = score(runs, *protocols)
+    assert not any("from scratch" in note for note in result.card.notes)
+    assert "from_scratch" not in [row.name for row in result.rows]
+
+
+def test_the_other_rows_stay_as_they_are(runs: Path) -> None:
+    (without,) = score(runs, "linear")
+    (linear,) = score(runs, "linear", scratch=str(runs / "scratch"))
+    assert [row for row in linear.rows if row.name != "from_scratch"] == without.rows
+    assert linear.card.n_scored == without.card.n_scored
+    assert linear.row("from_scratch").details["clips"] == "8 frames, stride 2, 32 pixels"
