@@ -19,6 +19,7 @@ from cvrl.evaluation.compare import ACROSS, compare_files
 from cvrl.evaluation.diagnostics.perturbation_table import SHOWS, present
 from cvrl.evaluation.evaluate import PROTOCOLS
 from cvrl.evaluation.protocols.retrieval import RECIPES
+from cvrl.evaluation.published import published_table
 from cvrl.utils.errors import run_tool
 from cvrl.utils.log import set_up_logging
 
@@ -45,6 +46,8 @@ def parse() -> Namespace:
     add("--scaling", choices=["standardise", "l2"], help="of features for the linear probe")
     add("--retrieval", choices=RECIPES, help="whose recipe; VCOP's and CoCLR's as published")
     add("--baseline", nargs="+", choices=["hog_mbh", "none"], dest="baselines", help=BASELINE_HELP)
+    add("--scratch", metavar="RUN", help="labels from scratch: adds its classifier to linear")
+    add("--published", metavar="CSV", help="name, source and scores, in a table of their own")
     add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
     add("--seed", type=int, help="of the untrained weights and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
@@ -61,15 +64,16 @@ def main() -> None:
     """Score and show, or compare."""
     set_up_logging()
     args = parse()
+    published = [published_table(args.published)] if args.published else []
     if args.compare:
-        for table in compare_files(args.compare, args.across):
-            Console().print(table)
+        Console().print(*compare_files(args.compare, args.across), *published, sep="\n")
         return
     given = {key: value for key, value in vars(args).items() if value is not None}
     if args.baselines:
         given["baselines"] = tuple(name for name in args.baselines if name != "none")
     results = score_run(args.checkpoint, given, protocols=args.protocol, device=args.device)
     present(results, args.output or run_folder(args.checkpoint) / "eval")
+    Console().print(*published, end="")
 
 
 if __name__ == "__main__":

@@ -105,10 +105,8 @@ class Manifest:
             >>> make_manifest(columns, root="/").labelled().paths
             ['/a.mp4']
         """
-        has_label_N = self.label_ids >= 0
-        if has_label_N.all() or not has_label_N.any():
-            return self
-        return self.take(np.flatnonzero(has_label_N))
+        rows = np.flatnonzero(self.label_ids >= 0)
+        return self.take(rows) if 0 < len(rows) < len(self) else self
 
     def select(self, split: str) -> "Manifest":
         """The rows of one split.

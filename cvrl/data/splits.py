@@ -104,33 +104,27 @@ def read_splits(
     return Parts(train_part, None, name)
 
 
-def labelled_only(splits: Parts) -> tuple[Parts, list[str]]:
-    """Leave out the videos without a label, and say how many.
+def labelled_only(splits: Parts) -> tuple[Parts, dict[str, Any]]:
+    """Leave out the videos without a label, and count them.
 
     Args:
         splits: lists in which some videos may have a label and others none.
 
     Returns:
-        The labelled rows of both splits, and a sentence for each split that lost some. A split
-        without any label is left as it is.
+        The labelled rows of both splits, and how many were left out, by field of a
+        :class:`cvrl.evaluation.card.ProtocolCard`. A split without any label is left as it is.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
         >>> some = make_manifest({"path": ["a.mp4", "b.mp4"], "label": ["x", None]}, root="/")
         >>> labelled_only(Parts(some, test_name="list.csv"))[1]
-        ['1 of 2 videos of list.csv have no label and are left out']
+        {'n_unlabelled': 1, 'n_train_unlabelled': 0}
     """
-    notes = []
-    kept: dict[str, Any] = {}
-    for name in ("test", "train"):
-        whole: Manifest | None = getattr(splits, name)
-        if whole is not None and len(kept_rows := whole.labelled()) < len(whole):
-            lost, source = len(whole) - len(kept_rows), getattr(splits, f"{name}_name")
-            notes.append(
-                f"{lost} of {len(whole)} videos of {source} have no label and are left out"
-            )
-            kept[name] = kept_rows
-    return replace(splits, **kept), notes
+    test, train = splits.test.labelled(), splits.train and splits.train.labelled()
+    counts = {"n_unlabelled": len(splits.test) - len(test), "n_train_unlabelled": 0}
+    if splits.train is not None and train is not None:
+        counts["n_train_unlabelled"] = len(splits.train) - len(train)
+    return replace(splits, test=test, train=train), counts
 
 
 def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -> str:

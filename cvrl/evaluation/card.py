@@ -19,6 +19,8 @@ from cvrl.evaluation.metrics import METRICS
 from cvrl.utils.io import atomic_path
 
 SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
+WARNING = "WARNING: "
+"""How a note begins that is shown right below the scores."""
 MONITORS = ("median_rank", "embedding_std", "effective_rank")
 
 
@@ -32,6 +34,8 @@ class ProtocolCard:
         train: where the labelled ones came from; None where none are needed.
         n_classes: classes of the data set; None where labels are not used.
         n_listed: videos in the test list.
+        n_unlabelled: videos of the test split left out for want of a label; not in ``n_listed``.
+        n_train_unlabelled: the same of the training split.
         n_scored: videos scored; with ``n_missing`` always equal to ``n_listed``.
         n_train: videos of the training part that were learned from.
         group_check: whether the parts share a source group, in words.
@@ -98,6 +102,8 @@ class ProtocolCard:
     n_missing: int = 0
     missing: list[str] = field(default_factory=list)
     n_train_missing: int = 0
+    n_unlabelled: int = 0
+    n_train_unlabelled: int = 0
     train_missing: list[str] = field(default_factory=list)
     test_list: str = ""
     train_list: str = ""
@@ -209,7 +215,8 @@ def render(result: Result) -> RenderableType:
     for row in result.rows:
         scores = [percent(row.scores.get(name)) for name in names]
         table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
-    return Group(table, Text("\n".join(card_lines(result.card))))
+    warnings = [Text(line, style="bold red") for line in warnings_of(result.card)]
+    return Group(table, *warnings, Text("\n".join(card_lines(result.card))))
 
 
 def title(card: ProtocolCard) -> str:
@@ -260,11 +267,12 @@ def card_lines(card: ProtocolCard) -> list[str]:
     several = f"{card.crops_per_clip} crops along the longer side"
     crops = "1 centre crop" if card.crops_per_clip == 1 else several
     bars = ", black bars cut off" if card.crop_bars else ""
-    lines = [
-        f"test    {card.test}: {card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
-    ]
+    counts = f"{card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
+    left_out = _unlabelled(card.n_unlabelled, card.n_listed)
+    lines = [f"test    {card.test}: {counts}{left_out}"]
     if card.train is not None:
         missing = _missing(card.n_train_missing, card.train_missing)
+        missing += _unlabelled(card.n_train_unlabelled, card.n_train + card.n_train_missing)
         lines.append(f"train   {card.train}: {card.n_train} videos{missing}")
     lines += [
         f"groups  {card.group_check}",
@@ -276,7 +284,17 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
         f"untrained: {card.untrained}",
     ]
-    return lines + [f"note: {note}" for note in card.notes]
+    return lines + [f"note: {note}" for note in card.notes if not note.startswith(WARNING)]
+
+
+def warnings_of(card: ProtocolCard) -> list[str]:
+    """The notes that a user must not overlook; they are not among :func:`card_lines`.
+
+    Example:
+        >>> warnings_of(dataclasses.replace(example_card(), notes=["WARNING: low", "other"]))
+        ['WARNING: low']
+    """
+    return [note for note in card.notes if note.startswith(WARNING)]
 
 
 def main_score(scores: Mapping[str, Any]) -> str | None:
@@ -322,6 +340,11 @@ def _missing(count: int, names: list[str]) -> str:
     """How many of a list are missing, and the first of them."""
     more = " ..." if count > len(names) else ""
     return f", {count} MISSING ({'; '.join(names)}{more})" if count else ""
+
+
+def _unlabelled(count: int, labelled: int) -> str:
+    """How many videos of a split have no label."""
+    return f"; {count} of {count + labelled} have no label and are left out" if count else ""
 
 
 def percent(share: float | None) -> str:

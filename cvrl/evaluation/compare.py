@@ -29,6 +29,7 @@ from cvrl.utils.errors import UserError
 
 COMPARED = frozenset({"weights_sha256", "seed"})
 DERIVED = frozenset({"untrained", "notes"})  # words that follow from other fields and the rows
+OWN_ROWS = frozenset({"hog_mbh", "from_scratch"})  # which a result may have or not
 ACROSS = (
     "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "show",
     "train_show", "train", "n_train", "cvrl_version",
@@ -167,13 +168,22 @@ def _lines(
     named: Mapping[str, Result],
 ) -> Iterable[tuple[str, Mapping[str, float | None], ProtocolCard | None]]:
     """Rows of the table: each result's own ones, what all share once."""
-    for row in next(iter(named.values())).rows:
-        rows = {name: result.row(row.name).scores for name, result in named.items()}
-        if row.name != "trained" and all(scores == row.scores for scores in rows.values()):
-            yield row.name, row.scores, None
+    longest = max(named.values(), key=lambda result: len(result.rows))
+    others = {row.name: row for result in named.values() for row in result.rows[:-1]}
+    order = [*{row.name: row for row in longest.rows[:-1]} | others, longest.rows[-1].name]
+    for row_name in order:
+        rows = {
+            name: row.scores
+            for name, result in named.items()
+            for row in result.rows
+            if row.name == row_name
+        }
+        first = next(iter(rows.values()))
+        if row_name != "trained" and all(scores == first for scores in rows.values()):
+            yield row_name, first, None
             continue
         for name, scores in rows.items():
-            label = name if row.name == "trained" else f"{row.name}, {name}"
+            label = name if row_name == "trained" else f"{row_name}, {name}"
             yield label, scores, named[name].card
 
 
@@ -197,7 +207,8 @@ def _check_agree(
         raise UserError(name, reason, remedy)
     chances = [r.row("chance").scores for r in (first, result)]
     same_chance = chances[0] == chances[1] or not across.isdisjoint({"train", "n_train"})
-    if not same_chance or [r.name for r in first.rows] != [r.name for r in result.rows]:
+    shared = [[row.name for row in r.rows if row.name not in OWN_ROWS] for r in (first, result)]
+    if not same_chance or shared[0] != shared[1]:
         reason = f"its rows or its chance are not those of {first_name}"
         raise UserError(name, reason, "evaluate both with one version of cvrl")
 

@@ -11,7 +11,7 @@ from cvrl.data.dataset import VideoReader
 from cvrl.data.perturbations import Perturbation, check_perturbations
 from cvrl.data.splits import Parts, check_groups, labelled_only, list_sha256
 from cvrl.data.tags import SEPARATOR
-from cvrl.evaluation.card import ProtocolCard, Result, Row, percent
+from cvrl.evaluation.card import WARNING, ProtocolCard, Result, Row, percent
 from cvrl.evaluation.diagnostics.perturbation_table import moving_note, pairings
 from cvrl.evaluation.encoders import BASELINES, ClipRequest, EncodersUnderTest, Entry, clips_of
 from cvrl.evaluation.features.extraction import module_device
@@ -107,12 +107,10 @@ def evaluate(
         0.62
     """
     options = replace(options, shows=check_perturbations(options.shows))
-    unlabelled: list[str] = []
-    if LABELLED.union(OWN).intersection(protocols):
-        parts, unlabelled = labelled_only(parts)
+    by_label = LABELLED.union(OWN).intersection(protocols)
+    parts, unlabelled = labelled_only(parts) if by_label else (parts, dict[str, Any]())
     group_check = _check(parts, protocols, options, head)
-    twins: dict[str, nn.Module] = {}
-    untrained_words = NO_BASELINE
+    twins, untrained_words = dict[str, nn.Module](), NO_BASELINE
     if set(protocols) != {"classifier"}:
         twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
     encoders_under_test = EncodersUnderTest(encoder, twins, parts, options, reader, head)
@@ -127,15 +125,14 @@ def evaluate(
     results = []
     for protocol in protocols:
         request = _intake(protocol, options)
-        facts: dict[str, Any] = {"group_check": group_check, "untrained": untrained_words}
-        facts |= {"weights_sha256": weights}
-        facts |= _about_data(parts, entries[request], protocol)
-        facts |= _about_clips(encoder, options, request)
+        facts = _about_data(parts, entries[request], protocol) | unlabelled
+        facts |= {"group_check": group_check, "untrained": untrained_words}
+        facts |= {"weights_sha256": weights} | _about_clips(encoder, options, request)
         facts |= _about_classifier(encoder, head) if protocol == "classifier" else {}
         for show, train_show in pairings(options.shows, learns=protocol in FITTED):
             outcome = RUN[protocol](entries[request].inputs[show, train_show])
-            notes = [*outcome.notes, *unlabelled, *notes_on[show], *_marked_bad(parts)]
-            notes += _below_baselines(outcome.rows)
+            warned = _below_baselines(outcome.rows)
+            notes = [*outcome.notes, *notes_on[show], *_marked_bad(parts), *warned]
             facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
             facts |= {"settings": outcome.settings, "notes": notes}
             results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))
@@ -320,7 +317,7 @@ def _below_baselines(rows: Sequence[Row]) -> list[str]:
     score = next(iter(rows[-1].scores))  # the main score stands first
     trained = next(row for row in rows if row.name == "trained").scores[score] or 0.0
     return [
-        f"WARNING: the encoder scores below {row.name}, which is not trained: "
+        f"{WARNING}the encoder scores below {row.name}, which is not trained: "
         f"{percent(trained)} against {percent(row.scores[score])}"
         for row in rows
         if row.name in BASELINES and (row.scores[score] or 0.0) > trained

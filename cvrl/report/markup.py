@@ -22,6 +22,7 @@ p{margin:.3rem 0 .8rem;max-width:72ch}
 max-width:26ch}
 .faint{color:var(--faint)}
 .small{font-size:.85rem}
+.warning{color:var(--wrong);font-weight:700}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;
 padding:22px 24px;margin:22px 0}
 nav{display:flex;flex-wrap:wrap;gap:6px 16px;font-size:.9rem;margin:18px 0 0}

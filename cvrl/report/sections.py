@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words
+from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words, warnings_of
 from cvrl.evaluation.metrics import metric
 from cvrl.report import markup, plots
 from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
@@ -112,7 +112,8 @@ def results(found: Sequence[Result]) -> list[str]:
         ]
         card = markup.code("\n".join(card_lines(result.card)))
         folded = markup.details("protocol card", card)
-        parts.append(f"<div>{markup.table(head, rows, numeric=len(keys))}{folded}</div>")
+        warned = "".join(f'<p class="warning">{escape(w)}</p>' for w in warnings_of(result.card))
+        parts.append(f"<div>{markup.table(head, rows, numeric=len(keys))}{warned}{folded}</div>")
     return [f'<div class="grid tables">{"".join(parts)}</div>'] if parts else []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cvrl.data.manifest import Manifest, make_manifest
-from cvrl.data.splits import check_groups, read_splits
+from cvrl.data.splits import Parts, check_groups, labelled_only, read_splits
 from cvrl.utils.errors import UserError
 
 
@@ -158,3 +158,43 @@ class TestCheckGroups:
     def test_parts_without_groups_say_so(self) -> None:
         said = check_groups(manifest(["a.mp4"]), manifest(["b.mp4"]))
         assert said == "no groups named: each file its own, no file in both"
+
+
+class TestLabelledOnly:
+    @staticmethod
+    def videos(name: str, labels: str) -> Manifest:
+        """A video a letter; a dash has no label."""
+        columns = {
+            "path": [f"{name}{i}.mp4" for i in range(len(labels))],
+            "label": [None if label == "-" else label for label in labels],
+        }
+        return make_manifest(columns, root="/")
+
+    @pytest.mark.parametrize(
+        ("test", "train", "kept", "lost"),
+        [
+            ("ab", "ab", ("ab", "ab"), (0, 0)),
+            ("a-b-", "-a-", ("ab", "a"), (2, 2)),
+            ("--", "a-", ("--", "a"), (0, 1)),  # nothing to score: left for the check to refuse
+            ("a-", None, ("a", None), (1, 0)),
+        ],
+    )
+    def test_both_splits(
+        self, test: str, train: str | None, kept: tuple[str, str | None], lost: tuple[int, int]
+    ) -> None:
+        parts = Parts(
+            self.videos("x", test), None if train is None else self.videos("y", train), "x", "y"
+        )
+        found, counts = labelled_only(parts)
+        for split, labels in ((found.test, kept[0]), (found.train, kept[1])):
+            assert (split is None) == (labels is None)
+            if split is not None:
+                names = [label or "-" for label in split.table["label"].to_pylist()]
+                assert "".join(names) == labels
+        assert tuple(counts.values()) == lost
+
+    def test_classes_keep_their_numbers(self) -> None:
+        whole = self.videos("x", "b-a-b")
+        found, _ = labelled_only(Parts(whole, None, "x"))
+        assert found.test.class_names == whole.class_names
+        assert found.test.label_ids.tolist() == [1, 0, 1]

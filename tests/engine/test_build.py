@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cvrl.config import Config, DataConfig
+from cvrl.data.manifest import read_manifest
 from cvrl.engine import build
 from cvrl.engine.build import augments_on_device
 from cvrl.utils.errors import UserError
@@ -63,3 +64,21 @@ def test_both_places_make_the_same_clips(video_folder: Path) -> None:
         clips = sample.clips_VCTHW
         batches.append(clips if sample.params is None else rest.apply(clips, sample.params))
     assert torch.equal(*batches)
+
+
+@pytest.mark.parametrize(
+    ("method", "trained"), [("finetune", 8), ("simclr", 12), ("semi_supervised", 12)]
+)
+def test_of_one_list_each_method_takes_the_videos_it_can_learn_from(
+    video_folder: Path, tmp_path: Path, method: str, trained: int
+) -> None:
+    videos = read_manifest(video_folder)
+    rows = [
+        f"{path},{'' if row % 3 == 0 else videos.class_names[videos.label_ids[row]]}"
+        for row, path in enumerate(videos.paths)
+    ]
+    file = tmp_path / "some.csv"
+    file.write_text("\n".join(["path,label", *rows]) + "\n")
+    config = config_of("worker", videos=file)
+    config.method.name = method
+    assert len(build.build_data(config).train) == trained

@@ -94,3 +94,21 @@ class TestText:
         assert lines[-1] == "note: two are short"
         assert lines[0] == "test    videos/test: 8 listed, 8 scored"
         assert not any(line.startswith("train") for line in lines)
+
+
+class TestWarnings:
+    def test_a_warning_stands_between_the_scores_and_the_card(self) -> None:
+        card = dataclasses.replace(example_card(), notes=["WARNING: too low", "a note"])
+        shown = text(Result(card, ROWS))
+        assert shown.count("too low") == 1
+        assert shown.index("chance") < shown.index("WARNING: too low") < shown.index("test    ")
+
+
+class TestUnlabelled:
+    def test_videos_without_a_label_are_counted(self) -> None:
+        card = dataclasses.replace(example_card(), n_unlabelled=4, n_train_unlabelled=3)
+        test, train = card_lines(card)[:2]
+        assert test.endswith(
+            "8 listed, 8 scored, 2 classes; 4 of 12 have no label and are left out"
+        )
+        assert train.endswith("12 videos; 3 of 15 have no label and are left out")

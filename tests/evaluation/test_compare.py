@@ -80,6 +80,25 @@ class TestAgreeing:
         with pytest.raises(UserError, match=r"test is /y/list\.csv, and x/list\.csv in a"):
             compare({"a": one, "b": result(test="/y/list.csv", test_list="34")})
 
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_baseline_that_one_result_lacks_is_shown_of_the_other(self, first: bool) -> None:
+        old, new = result(), result(0.75)
+        new.rows.insert(2, Row("hog_mbh", {"top1": 0.625, "top5": None}))
+        named = {"a": new, "b": old} if first else {"b": old, "a": new}
+        shown = text(compare(named))
+        lines = [line for line in shown.splitlines() if "│" in line]
+        names = [line.split("│")[1].strip() for line in lines]
+        assert names[2:] == ["untrained", "hog_mbh", "chance"]
+        assert "62.5" in lines[3]
+
+    def test_of_equal_length_with_other_baselines(self) -> None:
+        one, two = result(), result()
+        one.rows.insert(2, Row("hog_mbh", {"top1": 0.625, "top5": None}))
+        two.rows.insert(2, Row("from_scratch", {"top1": 0.375, "top5": None}))
+        lines = [line for line in text(compare({"a": one, "b": two})).splitlines() if "│" in line]
+        names = [line.split("│")[1].strip() for line in lines]
+        assert names[2:] == ["untrained", "hog_mbh", "from_scratch", "chance"]
+
 
 class TestDiffering:
     @pytest.mark.parametrize(
@@ -120,6 +139,12 @@ class TestDiffering:
         two = result()
         two.rows[2] = Row("chance", {"top1": 0.2, "top5": None})
         with pytest.raises(UserError, match="its chance are not those of a"):
+            compare({"a": result(), "b": two})
+
+    def test_rows_of_another_kind(self) -> None:
+        two = result()
+        two.rows.insert(1, Row("projected", {"top1": 0.2, "top5": None}))
+        with pytest.raises(UserError, match="its rows or its chance are not those of a"):
             compare({"a": result(), "b": two})
 
     def test_one_is_not_compared(self) -> None:

@@ -81,11 +81,13 @@ def test_without_labels_there_is_one_part(unlabelled: Comparison) -> None:
         unlabelled.train_means("trained")
 
 
-def test_one_missing_label_makes_a_list_unlabelled(parts: Parts) -> None:
+def test_a_list_is_labelled_where_each_split_has_labels(parts: Parts) -> None:
     assert is_labelled(parts)
     assert parts.train is not None
     labels = parts.train.label_ids.copy()
     labels[0] = -1
+    assert is_labelled(replace(parts, train=replace(parts.train, label_ids=labels)))
+    labels[:] = -1
     assert not is_labelled(replace(parts, train=replace(parts.train, label_ids=labels)))
 
 

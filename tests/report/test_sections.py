@@ -50,6 +50,14 @@ def test_the_lead_does_not_hide_a_failure() -> None:
     assert "10 % of 8" in lead and "(random init: 30 %)" in lead
 
 
+def test_a_warning_is_seen_without_unfolding_the_card() -> None:
+    low = result(trained=0.1, hog_mbh=0.3, chance=0.125)
+    low = replace(low, card=replace(low.card, notes=["WARNING: below hog_mbh <1>"]))
+    shown = "".join(sections.results([low]))
+    seen = re.sub(r"<details>.*?</details>", "", shown, flags=re.S)
+    assert '<p class="warning">WARNING: below hog_mbh &lt;1&gt;</p>' in seen
+
+
 def test_the_lead_without_labels_and_without_results() -> None:
     lead = text([sections.lead("demo", [result("instance", trained=0.5, chance=0.01)])])
     assert "50 % of clips retrieve the other clip of their own video among 8 videos" in lead

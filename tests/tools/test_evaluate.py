@@ -300,3 +300,17 @@ def test_a_model_of_transformers_has_no_videos_of_its_own(
 ) -> None:
     line = refusal(run, capsys, "--checkpoint", stored_transformer("VideoMAE"))
     assert "give them with --train" in line
+
+
+def test_published_figures_are_shown_and_not_written(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "published.csv"
+    figures.write_text("name,top1,source\nX,12.375,Table 2\n")
+    where = ["--checkpoint", checkpoint, "--protocol", "knn", "--output", tmp_path]
+    run(*where, "--published", figures)
+    shown = capsys.readouterr().out
+    assert "Published, not measured here" in shown and "12.375" in shown
+    assert "12.375" not in (tmp_path / "knn.json").read_text()
+    figures.write_text("name,top1\nX,12\n")
+    assert "write a header" in refusal(run, capsys, *where, "--published", figures)

@@ -65,6 +65,7 @@ def test_one_list_goes_through_every_command(mixed, tool):
     assert "have no label and are left out" in said.replace("\n", " ")
     card = json.loads((pretrained / "eval" / "knn.json").read_text())["card"]
     assert 0 < card["n_scored"] == card["n_listed"] < 6
+    assert card["n_unlabelled"] + card["n_train_unlabelled"] == 4
     how = ("method.name=finetune", "views.clips=1", f"encoder.weights={pretrained}")
     said = tool("train_net", *own, *how, "train.batch_size=2", f"output={tuned}")
     assert "of 6 videos have no label" in said or "of 12 videos have no label" in said

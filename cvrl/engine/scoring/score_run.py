@@ -5,8 +5,9 @@ from os import PathLike
 from typing import Any
 
 from cvrl.data.loader import default_workers
+from cvrl.engine.scoring.from_scratch import score_from_scratch, with_from_scratch
 from cvrl.engine.scoring.run_sources import read_source
-from cvrl.evaluation.card import Result
+from cvrl.evaluation.card import Result, Row
 from cvrl.evaluation.evaluate import Options, evaluate, suitable_protocols
 from cvrl.pretrained import load_with_head
 
@@ -23,7 +24,8 @@ def score_run(
     Args:
         checkpoint: run folder or ``model.safetensors``.
         given: what is not to be as the run's config says: fields of its data section, ``hold_out``,
-            and fields of :class:`cvrl.evaluation.protocols.base.Options`.
+            fields of :class:`cvrl.evaluation.protocols.base.Options`, and ``scratch``, a run that
+            learned from the labels alone, for a row of the linear protocol.
         protocols: by name; None leaves the choice to the videos.
         device: where to compute.
 
@@ -41,4 +43,10 @@ def score_run(
     asked = suitable_protocols(parts, protocols)
     known.setdefault("baselines", ("hog_mbh",) if "linear" in asked else ())
     options = Options(**{key: known[key] for key in vars(Options()) if key in known})
-    yield from evaluate(encoder.to(device), parts, asked, options, head=head)
+    scratch: dict[str, Row] = {}
+    if given.get("scratch") is not None:
+        scratch = score_from_scratch(given["scratch"], parts, options, device)
+    for result in evaluate(encoder.to(device), parts, asked, options, head=head):
+        if result.card.protocol == "linear":
+            result = with_from_scratch(result, scratch.get(result.card.show))
+        yield result

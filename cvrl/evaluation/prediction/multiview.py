@@ -188,8 +188,9 @@ def evaluate_classifier(
         group_check=group_check,
         clips_per_video=clips,
         crops_per_clip=crops,
+        **unlabelled,
         **_about_data(parts),
-        **_about_classifiers(classifiers, unlabelled),
+        **_about_classifiers(classifiers),
     )
     return Result(card, score_answers(predictions, truth_V[account.row_V])), predictions
 
@@ -310,7 +311,7 @@ def _about_data(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _about_classifiers(classifiers: Sequence[Classifier], unlabelled: list[str]) -> dict[str, Any]:
+def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
     """The first classifier's clips and network; the others of an ensemble are in the notes."""
     first = classifiers[0].encoder
     weights = [weights_sha256(classifier) for classifier in classifiers]
@@ -332,5 +333,5 @@ def _about_classifiers(classifiers: Sequence[Classifier], unlabelled: list[str])
         "encoder": dict(first.spec),
         "weights_sha256": joined if len(classifiers) > 1 else weights[0],
         "untrained": NO_BASELINE,
-        "notes": [*unlabelled, *(members if len(classifiers) > 1 else [])],
+        "notes": members if len(classifiers) > 1 else [],
     }

@@ -356,9 +356,17 @@ class TestRefusals:
         assert result.card.n_scored == 2
 
     def test_unlabelled_videos(self, shapes):
-        videos = make_manifest({"path": shapes.paths, "label": ["up", None, "up", None]}, root="/")
-        with pytest.raises(UserError, match=r"2 of 4 videos have no label .*predict"):
+        videos = make_manifest({"path": shapes.paths, "label": [None] * 4}, root="/")
+        with pytest.raises(UserError, match=r"4 of 4 videos have no label .*predict"):
             evaluate_classifier([make_classifier()], Parts(videos))
+
+    def test_some_unlabelled_videos_are_counted_and_not_scored(self, shapes):
+        labels = ["down", None, "right", None]
+        videos = make_manifest({"path": shapes.paths, "label": labels}, root="/")
+        result, predictions = evaluate_classifier([make_classifier()], Parts(videos), clips=1)
+        card = result.card
+        assert (card.n_listed, card.n_scored, card.n_unlabelled) == (2, 2, 2)
+        assert predictions.paths == [shapes.paths[0], shapes.paths[2]]
 
     def test_parts_that_share_a_file(self, shapes):
         parts = Parts(shapes, shapes.take([0]))
