@@ -11,7 +11,7 @@ model's score rests on over a whole data set: tools/evaluate.py --show all.
 
 from argparse import Namespace
 
-from cvrl.utils.cli import add_device, make_parser, pick_device
+from cvrl.engine.cli import add_device, make_parser, pick_device
 from cvrl.utils.errors import UserError, run_tool
 
 STAGES = ("res2", "res3", "res4", "res5")

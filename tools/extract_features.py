@@ -11,7 +11,7 @@ cannot be decoded are named in <output>.report.json.
 
 from argparse import Namespace
 
-from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
 
 PRECISIONS = ("plain", "fp32", "int8")

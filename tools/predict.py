@@ -11,7 +11,7 @@ decoded is named, the others are answered, and the exit code is 2.
 import sys
 from argparse import Namespace
 
-from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
 
 

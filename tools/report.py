@@ -9,7 +9,7 @@ before. Videos without labels are compared by whether clips find their own video
 from argparse import Namespace
 from pathlib import Path
 
-from cvrl.utils.cli import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
 
 SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")

@@ -8,7 +8,7 @@ or its test part.
 
 from pathlib import Path
 
-from cvrl.utils.cli import make_parser
+from cvrl.engine.cli import make_parser
 from cvrl.utils.errors import run_tool
 
 
