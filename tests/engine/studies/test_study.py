@@ -117,3 +117,17 @@ def test_the_table_holds_means_and_extremes():
         "| untrained | 30.0 (30.0 to 30.0) |",
         "| chance | 25.0 |",
     ]
+
+
+@pytest.mark.slow
+def test_an_arm_is_scored_by_its_own_protocols(study_file, video_folder, tmp_path):
+    arms = {"CVRL": [], "other": {"set": ["views.prior=uniform"], "protocols": ["instance"]}}
+    content = STUDY | {"arms": arms, "seeds": [0], "protocols": ["knn", "instance"]}
+    study_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    output = tmp_path / "out"
+    run_study(load_study(study_file), output, [f"data.train={video_folder}"])
+    scored = {arm: {f.stem for f in (output / arm / "seed0" / "eval").iterdir()} for arm in
+              ("cvrl", "other")}  # fmt: skip
+    assert scored == {"cvrl": {"knn", "instance"}, "other": {"instance"}}
+    records = json.loads((output / "results.json").read_text())
+    assert {r["protocol"] for r in records if r["arm"] == "other"} == {"instance"}
