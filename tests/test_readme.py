@@ -20,7 +20,12 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-PYTHON = [block for language, block in BLOCKS if language == "python"]
+EXTENDING = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
+PYTHON = [
+    block
+    for text in (README, EXTENDING)
+    for block in re.findall(r"```python\n(.*?)```", text, re.S)
+]
 # A command stays as it is but for its length: a minute's training is enough to see that it works.
 SHORTER = {"train_net.py": ["train.steps=3", "train.batch_size=4", "data.workers=0"]}
 PARTS = {"finetune/hf.yaml": ["train.accumulate=1"]}  # of a batch of 4
