@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from cvrl.data.split_names import split_kind
 from cvrl.utils.errors import UserError
 
 logger = logging.getLogger("cvrl")
@@ -28,7 +29,6 @@ VIDEO_SUFFIXES = frozenset((
     ".h264", ".h265", ".264", ".265", ".hevc", ".mjpeg",
 ))
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
-SPLIT_FOLDERS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 _HEADER_WORDS = frozenset((
     "label", "class", "group", "split", "status", "id", "name", "youtube_id", "video", "video_path",
     "filepath", "file", "filename",
@@ -138,7 +138,7 @@ def _labels_and_splits(
 ) -> tuple[list[str | None], list[str | None]]:
     """What the folders on the way to each video say."""
     depth = _wrappers(parts)
-    has_splits = all(len(p) > depth + 1 and p[depth].lower() in SPLIT_FOLDERS for p in parts)
+    has_splits = all(len(p) > depth + 1 and split_kind(p[depth]) is not None for p in parts)
     splits = [p[depth] if has_splits else None for p in parts]
     depth += has_splits
     labels = [p[depth] if len(p) > depth + 1 else None for p in parts]
@@ -195,7 +195,7 @@ def _wrappers(parts: Sequence[Sequence[str]]) -> int:
     """How many folders at the top are wrapped around the class or split folders."""
     folders = {tuple(p[:-1]) for p in parts}
     for depth, names in enumerate(zip(*folders, strict=False)):
-        if len(set(names)) > 1 or names[0].lower() in SPLIT_FOLDERS:
+        if len(set(names)) > 1 or split_kind(names[0]) is not None:
             return depth
     return 0  # some videos lie in the innermost common folder, so that one is their class
 

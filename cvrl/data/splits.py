@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cvrl.data.known_splits import official_split
 from cvrl.data.manifest import Manifest, read_manifest
+from cvrl.data.split_names import find_split
 from cvrl.data.tags import SEPARATOR
 from cvrl.utils.errors import UserError
 
@@ -91,10 +92,9 @@ def read_splits(
         test_part, test_name = _read_test(test, test_split, **how)
         train_part, test_part = _same_classes(train_part, test_part)
         return Parts(test_part, train_part, test_name, name)
-    if hold_out is None and test_split in source.splits:
-        return Parts(
-            source.select(test_split), train_part, f"{train} [{split_column}={test_split}]", name
-        )
+    tested = find_split(str(train), source.splits, test_split)
+    if hold_out is None and tested is not None:
+        return Parts(source.select(tested), train_part, f"{train} [{split_column}={tested}]", name)
     share = hold_out if hold_out is not None else fallback_hold_out
     if share > 0 or hold_out is not None:
         rest, held = train_part.hold_out(share, seed)
@@ -212,20 +212,28 @@ def list_sha256(manifest: Manifest) -> str:
 def _read_train(
     source: Manifest, train: str, train_split: str, test_split: str
 ) -> tuple[Manifest, str]:
+    found = None if train_split == OTHERS else find_split(train, source.splits, train_split)
     if train_split == OTHERS:
         tested = source.select(test_split).table["path"]
         rest = pc.invert(pc.is_in(source.table["path"], tested.combine_chunks()))
         name = f"{train} [{source.split_column}!={test_split}]"
         return source.take(np.flatnonzero(np.asarray(rest))), name
-    if train_split in source.splits:
-        return source.select(train_split), f"{train} [{source.split_column}={train_split}]"
+    if found is not None:
+        return source.select(found), f"{train} [{source.split_column}={found}]"
+    if source.splits and find_split(train, source.splits, test_split) is None:
+        reason = (
+            f"column '{source.split_column}' has {', '.join(source.splits[:8])}, none of which "
+        )
+        reason += f"is known as {train_split} or {test_split}"
+        raise UserError(train, reason, "name them with data.train_split and data.test_split")
     return source, str(train)
 
 
 def _read_test(test: str, test_split: str, **how: Any) -> tuple[Manifest, str]:
     source = read_manifest(test, **how)
-    if test_split in source.splits:
-        return source.select(test_split), f"{test} [{how['split_column']}={test_split}]"
+    found = find_split(test, source.splits, test_split)
+    if found is not None:
+        return source.select(found), f"{test} [{how['split_column']}={found}]"
     return source, str(test)
 
 
