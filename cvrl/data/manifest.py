@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cvrl.data.event_lists import by_camera, list_events
+from cvrl.data.label_names import clean_labels
 from cvrl.data.listing import infer_groups, is_video_name, list_file, list_folder
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path, write_csv
@@ -266,7 +267,7 @@ def make_manifest(
     table = columns if isinstance(columns, pa.Table) else pa.table(columns)
     data = {name: table[name] for name in table.column_names}
     empty = pa.nulls(len(table), pa.string())
-    label = data.pop("label", empty).cast(pa.string())
+    label = clean_labels(data.pop("label", empty).cast(pa.string()))
     group = pc.coalesce(data.pop("group", empty).cast(pa.string()), infer_groups(data["path"]))
     class_names = _class_names(label)
     return Manifest(
