@@ -79,7 +79,7 @@ TOP_LEVEL = {
     *(".ci", ".gitignore", "LICENSE", "Makefile", "README.md", "pyproject.toml", "setup.py"),
     *("configs", "cvrl", "datasets", "tests", "tools"),
 }
-MAY_ALSO_BE = {"docs"}  # pictures of the README, made by the code
+MAY_ALSO_BE = {"docs", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
 
 
 def name_of(path: Path) -> str:
