@@ -19,7 +19,7 @@ from cvrl.report.templating import render_template, row_title
 from cvrl.report.training_pairs import Pair
 from cvrl.utils.io import atomic_path
 
-STRIPS = 2  # queries in the summary picture; each takes a row for either network
+STRIPS = 2  # queries in the summary; each has a row for either network
 SECTIONS = (
     ("results", "Results", sections.results),
     ("perturbations", "Clip perturbations", sections.perturbations),
@@ -102,6 +102,7 @@ def write_summary(content: Content, path: str | PathLike[str]) -> None:
     """
     results = content.run.results
     title, scores = sections.main_scores(results[0]) if results else ("not evaluated", {})
+    scores = {row_title(name): share for name, share in scores.items()}
     searches = content.neighbourhood.searches
     step = max(len(searches) // STRIPS, 1)
     strips = [

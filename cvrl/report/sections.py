@@ -4,7 +4,7 @@ A section without anything to show is an empty dictionary.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -281,10 +281,9 @@ def _main_score(result: Result | None, names: Sequence[str]) -> float | None:
 
 
 def _computed_rows(content: Content) -> list[list[str]]:
-    titles: Mapping[str, str] = {
+    titles = {
         "trained": "trained, as it runs",
         "still": "trained, one frame repeated",
-        "untrained": "random init, as it runs",
     }
     rows = []
     for name, title in titles.items():

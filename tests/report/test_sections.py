@@ -117,10 +117,8 @@ def test_every_result_has_its_table_and_its_card(content: Content) -> None:
 
 def test_still_clips_are_scored_on_the_page(content: Content) -> None:
     values = sections.perturbations(content)
-    titles = ["trained, as it runs", "trained, one frame repeated", "random init, as it runs"]
-    for name, title, row in zip(
-        ("trained", "still", "untrained"), titles, values["rows"], strict=True
-    ):
+    titles = ["trained, as it runs", "trained, one frame repeated"]
+    for name, title, row in zip(("trained", "still"), titles, values["rows"], strict=True):
         top1 = 100 * knn_scores(content.comparison, name, k=5).top1
         assert row[:2] == [title, f"{top1:.1f}"]
     shown = html("perturbations", values)
