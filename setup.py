@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["cvrl", "cvrl.*"]),
-    package_data={"cvrl": ["py.typed"]},
+    package_data={"cvrl": ["py.typed"], "cvrl.report": ["templates/*"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
@@ -40,6 +40,7 @@ setup(
         "safetensors>=0.4.3",
         "pillow>=10.1",
         "matplotlib>=3.8",
+        "Jinja2>=3.1",  # the page of a run
         "rich>=13.7",
         "tensorboard>=2.16",
     ],

@@ -1,12 +1,12 @@
-"""Show where and when a video holds what a model's answer rests on (Grad-CAM).
+"""Show which places and times of a video a prediction depends on (Grad-CAM).
 
 python tools/explain.py --checkpoint runs/x clip.mp4 --output clip_explained.mp4
 python tools/explain.py --checkpoint runs/x clip.mp4 --class jump --output jump.mp4
 python tools/explain.py --checkpoint runs/x clip.mp4 --like other.mp4 --output alike.mp4
 
-Writes the video beside itself under the heat, and a strip of frames as PNG. A model without a
-classifier is asked what makes up its feature, or with --like what resembles another video. What a
-model's score rests on over a whole data set: tools/evaluate.py --show all.
+Writes an MP4 of the video beside the video with its heat map, and a strip of frames as PNG. Without
+a classifier, the heat map explains the video's feature, or with --like the similarity to another
+video. To test what the score on a whole data set depends on, evaluate on perturbed clips.
 """
 
 from argparse import Namespace
@@ -23,19 +23,21 @@ def parse() -> Namespace:
     add = parser.add_argument
     add("video", help="file or folder of frames")
     add("--checkpoint", required=True, help="run folder or model.safetensors")
-    add("--output", required=True, help="the MP4 to write; the PNG gets its name")
-    add("--class", dest="class_name", help="the class to explain; default: the model's answer")
-    add("--like", help="explain what resembles this video instead")
-    add("--stage", choices=STAGES, help="whose maps; default: the last of 4 x 4 cells or more")
+    add("--output", required=True, help="MP4 to write; the PNG has the same name")
+    add("--class", dest="class_name", help="class to explain; default: the predicted class")
+    add("--like", help="explain the similarity to this video instead")
+    add("--stage", choices=STAGES, help="stage of the maps; default: the last with 4 x 4 cells")
     add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Load, explain, draw."""
+    """Load the model, compute the heat map and draw it."""
     args = parse()
     if not args.output.lower().endswith(".mp4"):
-        raise UserError(f"--output {args.output}", "is no name for a video", "let it end in .mp4")
+        raise UserError(
+            f"--output {args.output}", "is not an MP4 file", "use a name that ends in .mp4"
+        )
     from cvrl.explain.explanation import explain, write_explanation
     from cvrl.pretrained import load_with_head
     from cvrl.utils.log import set_up_logging

@@ -1,9 +1,9 @@
-"""Write report.html and report.png into a run folder: what was learned, to be looked at.
+"""Write report.html and report.png into a run folder.
 
 python tools/report.py --run runs/demo
 
-The page is one file that needs nothing else. It shows the results of tools/evaluate.py, so run that
-before. Videos without labels are compared by whether clips find their own video.
+The page is one self-contained file. It shows the stored results of tools/evaluate.py, so run that
+first. Without stored results on still clips, the page scores clips that repeat one frame.
 """
 
 from argparse import Namespace
@@ -20,16 +20,16 @@ def parse() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--run", type=Path, required=True, help="run folder")
-    add("--searches", type=int, default=8, help="queries shown with their neighbours")
-    add("--max-videos", type=int, default=400, help="of the test part; twice as many of train")
-    add("--seed", type=int, default=0, help="of the choice of queries")
+    add("--searches", type=int, default=8, help="queries to show")
+    add("--max-videos", type=int, default=400, help="of the test split; twice as many of train")
+    add("--seed", type=int, default=0, help="of the queries and the feature map")
     add_workers(parser)
     add_device(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Load the run, encode its videos once more, write the page."""
+    """Load the run, encode its videos, write the page."""
     args = parse()
     from cvrl.config import load_config
     from cvrl.data.splits import read_splits
@@ -37,7 +37,7 @@ def main() -> None:
     from cvrl.pretrained import load_encoder
     from cvrl.report.comparison import compare
     from cvrl.report.page import write_report
-    from cvrl.report.run_summary import read_run
+    from cvrl.report.run_summary import perturbed_results, read_run
     from cvrl.report.training_pairs import draw_pairs_of_run
     from cvrl.utils.log import set_up_logging
 
@@ -45,29 +45,32 @@ def main() -> None:
     encoder = load_encoder(args.run).to(pick_device(args.device))
     config = load_config(args.run / "config.yaml")
     views = build.build_views(config)
-    facts = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
+    run = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
     config.data.augment_on = "worker"
     source = {key: getattr(config.data, key) for key in SOURCE}
     parts = read_splits(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
     dataset = build.build_dataset(config, build.build_data(config), views)
     normalised = build.build_recipe(config).normalised
+    stored = perturbed_results(run.results, encoder, parts)
     comparison = compare(
         encoder,
         parts,
+        still=not stored,
         seed=config.seed,
         clips=max(config.eval.clips_per_video, 2),
         max_videos=args.max_videos,
         workers=pick_workers(args.workers),
-        bad=[path for path, _ in facts.quarantined],
+        bad=[path for path, _ in run.quarantined],
     )
     page, picture = write_report(
-        facts,
+        run,
         comparison,
         draw_pairs_of_run(dataset, seed=args.seed, normalised=normalised),
         k=config.eval.k,
         temperature=config.eval.temperature,
         seed=args.seed,
         searches=args.searches,
+        perturbed=stored,
     )
     print(f"wrote {page} and {picture}")
 

@@ -1,7 +1,7 @@
-"""Grad-CAM to look at: a video beside itself under the heat, and a strip of its frames.
+"""Draw Grad-CAM heat maps: the video beside the video with its heat map, and a strip of frames.
 
-Shapes: L ticks of the video, C channels (RGB), H W pixels, h w cells of the heat; S is the side of
-the square that the network sees, as it is drawn.
+Shapes: L ticks of the video, C channels (RGB), H W pixels, h w cells of the heat map; S is the side
+of the centre crop that the network sees, as drawn.
 """
 
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
@@ -37,10 +36,10 @@ from cvrl.video.frame_cache import FrameSource
 
 READER = VideoReader()
 SIDE = 256  # pixels of the square, even
-TOP, BAR, GAP = 28, 24, 4  # the line of words, the heat over time, and what lies between squares
-STRENGTH = 0.7  # of the colour where it is hottest; the frame shows through
+TOP, BAR, GAP = 28, 24, 4  # title line, heat over time, and the gap between the squares
+STRENGTH = 0.7  # opacity of the colour at the maximum
 COLOURS = "turbo"
-HOTTEST = 0.88  # of the colours; beyond they darken
+HOTTEST = 0.88  # maximum of the colour map that is used; beyond it darkens
 FRAMES_A_BLOCK = 32
 STRIP_FRAMES = 8
 PAPER, INK, PALE_INK, FAINT = (255, 255, 255), (30, 30, 30), (110, 110, 110), (215, 215, 215)
@@ -56,38 +55,42 @@ def explain(
     stage: str | None = None,
     reader: VideoReader = READER,
 ) -> Heat:
-    """Find what an answer about a video rests on.
+    """Compute the Grad-CAM heat map of a video for a class or a reference video.
 
     Args:
-        encoder: as ``load_encoder`` gives it.
+        encoder: from ``load_encoder``.
         head: its classifier, or None.
         path: of the video.
-        class_name: explain this class; None explains the model's own answer, the class of the
-            highest mean probability. For a model with a classifier.
-        like: explain what makes the video alike to this one instead.
-        stage: res2 to res5; earlier ones are finer, and say less about the answer. None takes the
-            last one of 4 x 4 cells or more.
-        reader: how files are opened.
+        class_name: class to explain; None for the predicted class. Needs a classifier.
+        like: explain the similarity to this video instead.
+        stage: res2 to res5; earlier stages are finer and less specific. None for the last stage
+            with at least 4 x 4 cells.
+        reader: opens the files.
 
     Returns:
-        The heat. Without a classifier and without ``like`` it is for the video's own mean feature.
+        The heat map. Without a classifier and without ``like`` it explains the video's mean
+        feature.
 
     Raises:
-        UserError: an unknown class or stage, or a class where there is no classifier.
+        UserError: an unknown class or stage, or a class without a classifier.
         CorruptVideoError: a video cannot be decoded.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
         >>> explain(build_encoder("r3d_small", width=2), None, "a.mp4", class_name="run")
         Traceback (most recent call last):
-        cvrl.utils.errors.UserError: class run: the model has no classifier; leave the class out
+        cvrl.utils.errors.UserError: class run: the model has no classifier; omit the class
     """
     if class_name is not None and (head is None or like is not None):
-        reason = "the model has no classifier" if head is None else "is asked beside another video"
-        raise UserError(f"class {class_name}", reason, "leave the class out")
+        reason = (
+            "the model has no classifier"
+            if head is None
+            else "cannot be combined with another video"
+        )
+        raise UserError(f"class {class_name}", reason, "omit the class")
     if head is None or like is not None:
         reference_D = feature_of_video(encoder, like or path, reader).mean(dim=0)
-        words = f"what resembles {Path(like).name}" if like else "what makes up the feature"
+        words = f"similarity to {Path(like).name}" if like else "mean feature"
         target = along(reference_D)
     else:
         number = None if class_name is None else class_number(head.class_names, class_name)
@@ -95,7 +98,7 @@ def explain(
             chances_NK = head.probabilities(feature_of_video(encoder, path, reader))
         mean_K = chances_NK.mean(dim=0)
         number = int(mean_K.argmax()) if number is None else number
-        words = f"what speaks for {head.class_names[number]} ({100 * mean_K[number]:.0f} %)"
+        words = f"class {head.class_names[number]} ({100 * mean_K[number]:.0f} %)"
         target = class_logit(head, number)
     return heat_of_video(encoder, path, target, words, stage=stage, reader=reader)
 
@@ -109,20 +112,20 @@ def write_explanation(
     side: int = SIDE,
     reader: VideoReader = READER,
 ) -> list[Path]:
-    """Draw a video beside itself under its heat, with the heat over time below.
+    """Draw a video beside the video with its heat map, and the heat over time below.
 
-    What is drawn is the square that the network sees, at a size to look at.
+    The centre crop that the network sees is drawn, enlarged.
 
     Args:
-        encoder: whose heat it is.
+        encoder: the explained encoder.
         path: of the video.
-        heat: of this video.
+        heat: heat map of this video.
         output: the MP4; a PNG strip of frames is written beside it.
         side: of the square in pixels, even.
-        reader: how files are opened.
+        reader: opens the files.
 
     Returns:
-        The two files. The video has a frame a tick, and is 2 * side + 4 pixels wide.
+        The MP4 and the PNG. The MP4 has a frame per tick and is 2 * side + 4 pixels wide.
 
     Raises:
         UserError: the output does not end in ``.mp4``.
@@ -144,7 +147,7 @@ def write_explanation(
 
 
 def overlay(frame_HWC: NDArray[np.uint8], heat_HW: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay heat over a frame: the hotter, the more of its colour; where it is 0 nothing changes.
+    """Blend a heat map over a frame; a heat of 0 leaves the pixel unchanged.
 
     Args:
         frame_HWC: RGB.
@@ -155,6 +158,8 @@ def overlay(frame_HWC: NDArray[np.uint8], heat_HW: NDArray[np.float32]) -> NDArr
         >>> bool((overlay(frame, np.zeros((2, 2), np.float32)) == frame).all())
         True
     """
+    from matplotlib import colormaps
+
     colour_HWC = colormaps[COLOURS](HOTTEST * heat_HW)[..., :3] * 255
     share_HW1 = STRENGTH * heat_HW[..., None]
     mixed_HWC = (1 - share_HW1) * frame_HWC + share_HW1 * colour_HWC
@@ -164,7 +169,7 @@ def overlay(frame_HWC: NDArray[np.uint8], heat_HW: NDArray[np.float32]) -> NDArr
 def _drawn(
     video: FrameSource, encoder: Encoder, heat: Heat, ticks: NDArray[np.int64], side: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """At each tick the square (S, S, 3) that the network sees, and the same under the heat."""
+    """Yield for each tick the centre crop (S, S, 3) and the crop with its heat map."""
     square = recipes.evaluation(side)
     shown_L = timeline(video.times, encoder.clip.fps)
     for first in range(0, len(ticks), FRAMES_A_BLOCK):
@@ -181,12 +186,12 @@ def _drawn(
 def _canvases(
     pairs: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]], heat: Heat, side: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames of the video: words on top, two squares, and the heat over time with a cursor."""
+    """Frames of the MP4: titles, two squares, and the heat over time with a cursor."""
     width = 2 * side + GAP
     page = Image.new("RGB", (width, TOP + side + BAR), PAPER)
     draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(size=13)
-    for left, text in ((6, "what the network sees"), (side + GAP + 6, heat.words)):
+    for left, text in ((6, "input of the network"), (side + GAP + 6, heat.words)):
         while draw.textlength(text, font=font) > side - 12:
             text = text[:-2].rstrip("…") + "…"
         draw.text((left, 6), text, font=font, fill=INK)
@@ -203,7 +208,7 @@ def _canvases(
 
 
 def _time_bar(heat: Heat, width: int) -> NDArray[np.uint8]:
-    """The mean heat over the video as a filled curve, (BAR, width, 3), as high as its peak."""
+    """Draw the mean heat over time as a filled curve (BAR, width, 3), scaled to its peak."""
     over_L = heat.over_time_L / max(float(heat.over_time_L.max()), 1e-12)
     ticks = np.arange(len(over_L))
     level_W = np.interp(np.linspace(0, max(len(over_L) - 1, 0), width), ticks, over_L)

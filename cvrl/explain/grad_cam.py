@@ -1,16 +1,16 @@
-"""Grad-CAM in three dimensions: where and when a video holds what an answer rests on.
+"""Grad-CAM in three dimensions: the places and times of a video that a score depends on.
 
-Selvaraju et al., arXiv 1610.02391, equations 1 and 2, with time as a third axis: a score y is
-differentiated by the maps A^k of one stage of the encoder; the weight of map k is the mean of its
-gradient over time and space, and the heat is the positive part of the weighted sum of the maps.
+Selvaraju et al., arXiv 1610.02391, equations 1 and 2, with time as a third axis: the gradient of a
+score y with respect to the maps A^k of one stage is computed; the weight of map k is the mean of
+its gradient over time and space, and the heat map is the positive part of the weighted sum of maps.
 
-For a classifier y is the logit of a class. An encoder without one has no classes to ask about. Its
-score is then how far a feature reaches into a reference direction: the feature of another clip, or
-the video's own mean feature. As the feature is the mean of ``res5``, that score is the mean over
-all places of what each adds to it (the decomposition of Stylianou et al., arXiv 1901.00536). The
-cosine would not do: of a clip with itself it is at its maximum, where its gradient is zero.
+For a classifier, y is the logit of a class. Without one, y is the projection of the feature on a
+reference direction: the feature of another video, or the video's own mean feature. As the feature
+is the mean of ``res5``, this score is the mean of the contributions of all places (the
+decomposition of Stylianou et al., arXiv 1901.00536). The cosine similarity is not used: for a clip
+and itself it is at its maximum, where its gradient is zero.
 
-Shapes: B clips, T frames, L ticks of the video, N what was measured, D dimensions, K classes or
+Shapes: B clips, T frames, L ticks of the video, N measured ticks, D dimensions, K classes or
 maps; C channels, H W pixels, h w cells of a stage.
 """
 
@@ -34,21 +34,21 @@ from cvrl.utils.log import track
 from cvrl.video.frame_cache import FrameSource
 
 Target = Callable[[Tensor], Tensor]
-"""Gives the score (B,) of features (B, D)."""
+"""Computes the score (B,) of features (B, D)."""
 READER = VideoReader()
 CLIPS_A_BATCH = 4
-LEAST_CELLS = 4  # along a side of the maps, to say where
+LEAST_CELLS = 4  # along a side of the maps
 
 
 @dataclass(frozen=True)
 class Heat:
-    """What a video's answer rests on, tick by tick.
+    """Heat map of a video.
 
     Attributes:
-        map_Lhw: float32 in [0, 1]; 1 is the hottest place of the whole video, so moments can be
-            compared. All 0 where nothing speaks for the answer.
-        words: what the heat speaks for.
-        stage: whose maps it was measured on.
+        map_Lhw: float32 in [0, 1]; 1 is the maximum of the whole video, so ticks can be compared.
+            All 0 if nothing supports the score.
+        words: what the heat map explains, for its title.
+        stage: stage of the maps.
     """
 
     map_Lhw: NDArray[np.float32]
@@ -82,10 +82,10 @@ def class_logit(head: ClassHead, number: int) -> Target:
 
 
 def along(reference_D: Tensor) -> Target:
-    """Score features by how far they reach into the direction of another one.
+    """Score features by their projection on a reference direction.
 
     Args:
-        reference_D: of any length but 0.
+        reference_D: any vector but 0.
 
     Example:
         >>> along(torch.tensor([0.0, 2.0]))(torch.tensor([[3.0, 4.0]])).item()
@@ -96,19 +96,19 @@ def along(reference_D: Tensor) -> Target:
 
 
 def grad_cam(encoder: Encoder, clips_BCTHW: Tensor, target: Target, stage: str = "res5") -> Tensor:
-    """The heat of clips by one stage of the encoder. Modes and gradients are left as they were.
+    """Compute heat maps of clips from one stage; the encoder is left unchanged.
 
     Args:
         encoder: the network.
         clips_BCTHW: preprocessed clips.
-        target: the score that is explained.
+        target: the score to explain.
         stage: res2 to res5.
 
     Returns:
-        (B, T', h, w), float32, at least 0 and not scaled, in cells of the stage.
+        (B, T', h, w), float32, non-negative and not scaled, in cells of the stage.
 
     Raises:
-        UserError: no such stage, or clips too small for the encoder.
+        UserError: an unknown stage, or clips too small for the encoder.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -117,12 +117,12 @@ def grad_cam(encoder: Encoder, clips_BCTHW: Tensor, target: Target, stage: str =
         torch.Size([1, 1, 2, 2])
     """
     if stage not in STAGES:
-        raise UserError(f"stage {stage}", "has no maps", f"use one of {', '.join(STAGES)}")
+        raise UserError(f"stage {stage}", "is unknown", f"use one of {', '.join(STAGES)}")
     with evaluating(encoder), torch.enable_grad():
         with torch.no_grad():
             maps_BKThw = encoder.stages(clips_BCTHW)[stage]
         maps_BKThw.requires_grad_()
-        x = maps_BKThw.clone()  # what follows may work in place
+        x = maps_BKThw.clone()  # the next stages may modify it in place
         for name in STAGES[STAGES.index(stage) + 1 :]:
             x = getattr(encoder, name)(x)
         score_B = target(x.mean(dim=(2, 3, 4)))
@@ -131,24 +131,24 @@ def grad_cam(encoder: Encoder, clips_BCTHW: Tensor, target: Target, stage: str =
     return torch.einsum("bk,bkthw->bthw", weight_BK, maps_BKThw.detach().float()).relu()
 
 
-def telling_stage(encoder: Encoder) -> str:
-    """The last stage whose maps are fine enough to say where: 4 x 4 cells, or the finest there is.
+def default_stage(encoder: Encoder) -> str:
+    """Return the last stage with maps of at least 4 x 4 cells, else the finest stage.
 
-    Later stages say more about the answer, but on small frames they leave no place to point at: of
-    48 pixels ``res5`` of a ResNet has 2 x 2 cells.
+    Later stages are more specific to a score, but coarse on small frames: at 48 pixels ``res5`` of
+    a ResNet has 2 x 2 cells.
 
     Args:
-        encoder: as ``load_encoder`` gives it.
+        encoder: from ``load_encoder``.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
         >>> from cvrl.transforms.op import to_float
         >>> encoder = build_encoder("r3d_small", width=2)
         >>> encoder.clip, encoder.size, encoder.preprocess = ClipSpec(8, 4), 48, to_float
-        >>> telling_stage(encoder)
+        >>> default_stage(encoder)
         'res3'
     """
-    transform_of(encoder)  # an error for an encoder without clips and a size
+    transform_of(encoder)  # raises for an encoder without clip and size
     side = encoder.size or 0
     shape = (1, 3, encoder.clip.frames, side, side)
     with evaluating(encoder), torch.no_grad():
@@ -166,22 +166,22 @@ def heat_of_video(
     stage: str | None = None,
     reader: VideoReader = READER,
 ) -> Heat:
-    """Grad-CAM over consecutive clips of a video, stitched in time.
+    """Compute Grad-CAM over consecutive clips of a video and join the maps over time.
 
     Args:
-        encoder: as ``load_encoder`` gives it.
+        encoder: from ``load_encoder``.
         path: of the video.
-        target: the score that is explained.
-        words: what the heat speaks for.
-        stage: res2 to res5; None is :func:`telling_stage`.
-        reader: how files are opened.
+        target: the score to explain.
+        words: what the heat map explains.
+        stage: res2 to res5; None for :func:`default_stage`.
+        reader: opens the files.
 
     Raises:
-        UserError: no such stage.
+        UserError: an unknown stage.
         CorruptVideoError: the video cannot be decoded.
     """
     ticks, maps = [], []
-    stage = telling_stage(encoder) if stage is None else stage
+    stage = default_stage(encoder) if stage is None else stage
     with reader.open(path, encoder.clip) as video:
         length = len(timeline(video.times, encoder.clip.fps))
         for ticks_BT, clips_BCTHW in _batches(video, encoder, "explaining"):
@@ -196,12 +196,12 @@ def heat_of_video(
 
 
 def feature_of_video(encoder: Encoder, path: str, reader: VideoReader = READER) -> Tensor:
-    """The feature of each of the consecutive clips of a video, (N, D).
+    """Compute the features (N, D) of consecutive clips of a video.
 
     Args:
-        encoder: as ``load_encoder`` gives it.
+        encoder: from ``load_encoder``.
         path: of the video.
-        reader: how files are opened.
+        reader: opens the files.
 
     Raises:
         CorruptVideoError: the video cannot be decoded.
@@ -212,7 +212,7 @@ def feature_of_video(encoder: Encoder, path: str, reader: VideoReader = READER) 
 
 
 def covering_starts(length: int, spec: ClipSpec) -> Ints:
-    """Starts of the fewest consecutive clips that reach from a video's first tick to its last.
+    """Starts of the fewest consecutive clips that cover a video.
 
     Args:
         length: ticks in the video.
@@ -227,11 +227,11 @@ def covering_starts(length: int, spec: ClipSpec) -> Ints:
 
 
 def stitch(ticks_N: Ints, maps_Nhw: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Maps at some ticks as maps at every tick: the mean where several meet, lines between.
+    """Interpolate maps to every tick: the mean of maps at the same tick, linear in between.
 
     Args:
-        ticks_N: in [0, length), any order, repeats allowed.
-        maps_Nhw: the map at each.
+        ticks_N: in [0, length), in any order, with repeats.
+        maps_Nhw: map at each tick.
         length: L, ticks in the video.
 
     Returns:
@@ -254,14 +254,14 @@ def stitch(ticks_N: Ints, maps_Nhw: NDArray[np.float32], length: int) -> NDArray
 
 
 def class_number(class_names: list[str], name: str) -> int:
-    """The number of a class, or an error that names the nearest spelling.
+    """Return the number of a class.
 
     Args:
         class_names: of the classifier.
         name: of the class.
 
     Raises:
-        UserError: there is no such class.
+        UserError: an unknown class; the message names the most similar one.
 
     Example:
         >>> class_number(["run", "jump"], "jmp")
@@ -280,7 +280,7 @@ def class_number(class_names: list[str], name: str) -> int:
 def _batches(
     video: FrameSource, encoder: Encoder, description: str
 ) -> Iterator[tuple[Ints, Tensor]]:
-    """Consecutive clips of an open video, some at a time: their ticks, and what is encoded."""
+    """Yield batches of consecutive clips of an open video: their ticks and the encoder's input."""
     transform, device = transform_of(encoder), module_device(encoder)
     shown_L = timeline(video.times, encoder.clip.fps)
     starts = covering_starts(len(shown_L), encoder.clip)

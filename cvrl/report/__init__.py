@@ -1,1 +1,1 @@
-"""Pictures and pages of what a run learned, and of what a data set holds."""
+"""Reports of runs and data sets: HTML pages, plots, contact sheets."""

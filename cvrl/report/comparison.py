@@ -1,8 +1,8 @@
-"""The trained network beside what it must be held against, on the same clips, for the page.
+"""Features of the trained encoder and its baselines on the same clips, for the page.
 
-Beside the trained encoder stand its untrained twin (the better of two ways to treat batch norm,
-see :mod:`cvrl.evaluation.random_init`), and the trained encoder itself on *still*
-clips: one frame repeated, so nothing moves. What it loses by that is what it knew from motion.
+The baselines are the random-init encoder (the better of two treatments of batch norm, see
+:mod:`cvrl.evaluation.random_init`) and the trained encoder on *still* clips, which repeat one
+frame. The difference to still clips measures how much the encoder uses motion.
 
 Shapes: V videos, N clips of all videos, D dimensions; B, C, T, H, W of a batch of clips.
 """
@@ -44,11 +44,11 @@ class Comparison:
     """Features of the networks on the same videos.
 
     Attributes:
-        test: the videos that search.
-        train: the labelled ones they search among; None where labels are missing.
-        test_features: by name: trained, untrained, still.
-        train_features: the same for `train`; empty where that is None.
-        reader: how files are opened.
+        test: test split, the queries.
+        train: labelled training split, the gallery; None without labels.
+        test_features: by name: trained, untrained (random init) and, where encoded, still.
+        train_features: the same for `train`; empty if that is None.
+        reader: opens the files.
     """
 
     test: Manifest
@@ -58,16 +58,20 @@ class Comparison:
     reader: VideoReader
 
     def test_means(self, name: str) -> Tensor:
-        """Mean features (V, D) of the test videos by one of the networks."""
+        """Mean features (V, D) of the test videos by one network."""
         return mean_over_clips(self.test_features[name])
 
     def train_means(self, name: str) -> Tensor:
-        """Mean features (V, D) of the training videos; KeyError where there are none."""
+        """Mean features (V, D) of the training videos by one network.
+
+        Raises:
+            KeyError: there is no labelled training split.
+        """
         return mean_over_clips(self.train_features[name])
 
 
 class Still(nn.Module):
-    """An encoder that is shown the middle frame of every clip and no other.
+    """Encode clips that repeat their middle frame.
 
     Example:
         >>> clip_BCTHW = torch.arange(4.0).reshape(1, 1, 4, 1, 1)
@@ -80,7 +84,7 @@ class Still(nn.Module):
         self.encoder = encoder
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Encode the clips, stilled."""
+        """Encode the middle frame of each clip, repeated."""
         middle = clips_BCTHW.shape[2] // 2
         still_BCTHW = clips_BCTHW[:, :, middle : middle + 1].expand_as(clips_BCTHW)
         features: Tensor = self.encoder(still_BCTHW.contiguous())
@@ -98,23 +102,25 @@ def compare(
     workers: int = 0,
     bad: Collection[str] = (),
     reader: VideoReader | None = None,
+    still: bool = True,
 ) -> Comparison:
-    """Encode some videos of both parts with every network, each video decoded once.
+    """Encode videos of both splits with every network; each video is decoded once.
 
     Args:
-        encoder: as `load_encoder` gives it.
-        parts: the videos.
-        seed: of the untrained weights, and of the choice of videos where there are too many.
+        encoder: from `load_encoder`.
+        parts: test and training split.
+        seed: of the random-init weights and of the choice of videos.
         clips: clips spread over each video, at least 2.
-        max_videos: of the test part; twice as many of the training part.
-        batch_videos: videos encoded at a time.
+        max_videos: of the test split; at most twice as many of the training split.
+        batch_videos: videos per batch.
         workers: loader processes.
-        bad: paths known to be unreadable; others that turn out so are named in the log. All are
-            left out: the page shows, it does not score.
-        reader: how files are opened.
+        bad: paths of unreadable videos. They are left out, as are other unreadable videos, which
+            are logged.
+        reader: opens the files.
+        still: whether to encode still clips too.
 
     Raises:
-        UserError: no videos are left.
+        UserError: no readable videos.
     """
     how: dict[str, Any] = {"batch_videos": batch_videos, "workers": workers}
     transform, reader = transform_of(encoder), reader or VideoReader()
@@ -132,7 +138,7 @@ def compare(
         train or test,
         lambda some: random_init_encoders(encoder.spec, dataset(some), seed, device, **how),
     )
-    networks = {"trained": encoder, "still": Still(encoder), **twins}
+    networks = {"trained": encoder, **({"still": Still(encoder)} if still else {}), **twins}
 
     def encode(videos: Manifest) -> tuple[dict[str, Features], Manifest]:
         features, readable = _retry(
@@ -153,7 +159,7 @@ def compare(
 
 
 def is_labelled(parts: Parts) -> bool:
-    """Whether there are both splits, and videos with a label in each.
+    """Whether both splits exist and hold labelled videos.
 
     Example:
         >>> from cvrl.data.manifest import make_manifest
@@ -165,16 +171,16 @@ def is_labelled(parts: Parts) -> bool:
 
 
 def knn_scores(comparison: Comparison, name: str, k: int = 20, temperature: float = 0.07) -> Scores:
-    """The kNN scores of one of the networks on the page's videos.
+    """Score one network by kNN on the videos of the page.
 
     Args:
-        comparison: with a training part.
+        comparison: with a training split.
         name: trained, untrained or still.
         k: neighbours that vote.
-        temperature: of a vote.
+        temperature: of the vote.
 
     Raises:
-        ValueError: there is no training part.
+        ValueError: there is no training split.
     """
     test_VD, train_VD, test_labels_V, train_labels_V = _labelled(comparison, name)
     return knn_accuracy(
@@ -189,15 +195,15 @@ def knn_scores(comparison: Comparison, name: str, k: int = 20, temperature: floa
 
 
 def linear_score(comparison: Comparison, name: str, seed: int = 0) -> float | None:
-    """Top-1 of a linear probe on one of the networks; None where only one class is to be learned.
+    """Top-1 of a linear probe on one network; None if there is only one class.
 
     Args:
-        comparison: with a training part.
+        comparison: with a training split.
         name: trained, untrained or still.
-        seed: of the probe's folds.
+        seed: of the folds.
 
     Raises:
-        ValueError: there is no training part.
+        ValueError: there is no training split.
     """
     test_VD, train_VD, test_labels_V, train_labels_V = _labelled(comparison, name)
     if len(torch.unique(train_labels_V)) < 2 or comparison.train is None:
@@ -217,9 +223,9 @@ def linear_score(comparison: Comparison, name: str, seed: int = 0) -> float | No
 
 
 def _named(features: dict[str, Features], twin: str) -> dict[str, Features]:
-    """The features under the names of a comparison, one of the twins being the untrained one."""
-    keys = ("trained", twin, "still") if features else ()
-    return dict(zip(NAMES, (features[key] for key in keys), strict=bool(features)))
+    """Keep the features of one of the random-init encoders, as ``untrained``."""
+    keys = {"trained": "trained", "untrained": twin, "still": "still"}
+    return {name: features[key] for name, key in keys.items() if key in features}
 
 
 def _untrained_score(comparison: Comparison) -> float:
@@ -233,13 +239,13 @@ def _untrained_score(comparison: Comparison) -> float:
 
 def _labelled(comparison: Comparison, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if comparison.train is None:
-        raise ValueError("scores by label need a labelled training part")
+        raise ValueError("these scores need a labelled training split")
     labels = [torch.from_numpy(part.label_ids) for part in (comparison.test, comparison.train)]
     return comparison.test_means(name), comparison.train_means(name), labels[0], labels[1]
 
 
 def _some(videos: Manifest, most: int, bad: Collection[str], seed: int) -> Manifest:
-    """At most so many of the videos, spread evenly at random, without those known to be bad."""
+    """Draw at most `most` readable videos at random."""
     unreadable = set(bad)
     rows = np.array([row for row, path in enumerate(videos.paths) if path not in unreadable], int)
     if len(rows) > most:
@@ -248,7 +254,7 @@ def _some(videos: Manifest, most: int, bad: Collection[str], seed: int) -> Manif
 
 
 def _retry(videos: Manifest, work: Callable[[Manifest], T]) -> tuple[T, Manifest]:
-    """Do the work on the videos that can be read, and say which these are."""
+    """Call `work` on the readable videos; returns its result and these videos."""
     while len(videos):
         try:
             return work(videos), videos
@@ -256,4 +262,4 @@ def _retry(videos: Manifest, work: Callable[[Manifest], T]) -> tuple[T, Manifest
             logger.warning("%s; left out of the page", error)
             good = [row for row, path in enumerate(videos.paths) if path != error.path]
             videos = videos.take(good)
-    raise UserError(videos.source, "holds no video that can be read", "see quarantine.csv")
+    raise UserError(videos.source, "has no readable video", "see quarantine.csv")

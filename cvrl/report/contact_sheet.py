@@ -1,7 +1,7 @@
-"""What the model sees: the clips of some videos side by side, drawn into one PNG.
+"""Contact sheet: the clips of some videos side by side in one PNG.
 
-One row a video: frames of clip A, then frames of clip B; a single clip has no letter. Shapes: V
-clips of one video, C = 3 channels, T frames, H W pixels.
+A row per video: frames of clip A, then of clip B; a single clip has no letter. Shapes: V clips of
+one video, C = 3 channels, T frames, H W pixels.
 """
 
 import os
@@ -37,18 +37,18 @@ def contact_sheet(
     frames: int = 6,
     caption: str = "",
 ) -> None:
-    """Draw clips of videos into a PNG, a row a video, clips A, B ... from left to right.
+    """Draw clips of videos as PNG: a row per video, clips A, B ... from left to right.
 
     Args:
         clips: for each video (V, C, T, H, W), uint8 or floats in [0, 1], as array or tensor; sizes
             may differ.
-        titles: for each video a line above its row.
-        path: the PNG; replaced as a whole.
-        frames: at most so many of each clip are shown, from the first to the last.
+        titles: a line above each row.
+        path: the PNG, written atomically.
+        frames: maximum number of frames per clip, evenly spaced.
         caption: a line at the top.
 
     Raises:
-        ValueError: no clips, not as many titles, another shape, or floats outside [0, 1].
+        ValueError: no clips, a different number of titles, a wrong shape, or floats outside [0, 1].
 
     Example:
         >>> import tempfile
@@ -59,7 +59,7 @@ def contact_sheet(
         (440, 92)
     """
     if not clips or len(clips) != len(titles):
-        raise ValueError(f"{len(clips)} videos with {len(titles)} titles cannot be drawn")
+        raise ValueError(f"{len(clips)} videos with {len(titles)} titles do not match")
     rows = [_row(_as_pictures(one), frames) for one in clips]
     top = MARGIN + (LINE + MARGIN if caption else 0)
     width = 2 * MARGIN + max(row.width for row in rows)
@@ -121,7 +121,7 @@ def _title(entry: dict[str, Any], starts: Sequence[float]) -> str:
 
 
 def _as_pictures(clips: ArrayLike) -> NDArray[np.uint8]:
-    """Clips as (V, T, H, W, 3) uint8."""
+    """Convert clips to (V, T, H, W, 3) uint8."""
     clips_VCTHW = np.asarray(clips)
     if clips_VCTHW.ndim != 5 or clips_VCTHW.shape[1] != 3 or not clips_VCTHW.size:
         raise ValueError(f"clips of a video are (V, 3, T, H, W), not {clips_VCTHW.shape}")
@@ -134,7 +134,7 @@ def _as_pictures(clips: ArrayLike) -> NDArray[np.uint8]:
 
 
 def _row(clips_VTHWC: NDArray[np.uint8], frames: int) -> Image.Image:
-    """The clips of one video side by side, each with its letter where there are several."""
+    """Draw the clips of one video side by side, with letters if there are several."""
     n_clips, n_frames, height, width, _ = clips_VTHWC.shape
     shown = np.unique(np.linspace(0, n_frames - 1, min(frames, n_frames)).round().astype(int))
     clip_width = len(shown) * (width + GAP) - GAP
@@ -159,7 +159,7 @@ def _write(
     width: int,
     colour: tuple[int, int, int] = INK,
 ) -> None:
-    """Write one line, cut where it would leave the sheet."""
+    """Write one line, cut at the edge of the sheet."""
     font = ImageFont.load_default(size=12)
     room = width - place[0] - MARGIN
     while text and draw.textlength(text, font=font) > room:

@@ -1,4 +1,4 @@
-"""Features of many dimensions laid out in two, a point a video, coloured by label.
+"""Project features to two dimensions and plot them: a point per video, coloured by label.
 
 Shapes: V videos, D dimensions.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cvrl.report.plots import inline_svg
 
-LEAST_FOR_TSNE = 30
-MOST_FOR_TSNE = 2000
+MIN_FOR_TSNE = 30
+MAX_FOR_TSNE = 2000
 PALETTE = (
     *("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1"),
     *("#76b7b2", "#edc948", "#ff9da7", "#9c755f", "#8a8f98"),
@@ -23,13 +21,13 @@ PALETTE = (
 
 
 def project(vectors_VD: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float32], str]:
-    """Lay features out in two dimensions.
+    """Project features to two dimensions.
 
-    t-SNE (van der Maaten and Hinton 2008) of unit-length features where there are enough points to
-    have neighbours and few enough to be quick, else the first two principal components.
+    Features are scaled to unit length. From 30 to 2000 videos are projected by t-SNE (van der
+    Maaten and Hinton 2008), others by PCA.
 
     Args:
-        vectors_VD: features, two or more.
+        vectors_VD: features of at least two videos.
         seed: of t-SNE.
 
     Returns:
@@ -44,12 +42,12 @@ def project(vectors_VD: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.
         ((5, 2), 'PCA')
     """
     if len(vectors_VD) < 2:
-        raise ValueError(f"a map needs two videos or more, not {len(vectors_VD)}")
+        raise ValueError(f"a map needs at least two videos, not {len(vectors_VD)}")
     length = np.linalg.norm(vectors_VD, axis=1, keepdims=True)
     unit_VD = vectors_VD / np.maximum(length, 1e-12)
     unit_VD = unit_VD - unit_VD.mean(axis=0)
     varies = bool(np.abs(unit_VD).max() > 1e-6)  # t-SNE divides by the spread
-    if varies and LEAST_FOR_TSNE <= len(unit_VD) <= MOST_FOR_TSNE:
+    if varies and MIN_FOR_TSNE <= len(unit_VD) <= MAX_FOR_TSNE:
         from sklearn.manifold import TSNE
 
         tsne = TSNE(perplexity=min(20, len(unit_VD) / 4), init="pca", random_state=seed)
@@ -62,7 +60,7 @@ def project(vectors_VD: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.
 
 
 def class_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for every class, as ``#rrggbb``.
+    """Choose a colour for each class, as ``#rrggbb``.
 
     Example:
         >>> class_colours(["hop", "pace"])
@@ -70,24 +68,27 @@ def class_colours(names: Sequence[str]) -> dict[str, str]:
     """
     if len(names) <= len(PALETTE):
         return dict(zip(names, PALETTE, strict=False))
-    import matplotlib
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
-    wheel = matplotlib.colormaps["hsv"]
+    wheel = colormaps["hsv"]
     return {name: to_hex(wheel(place / len(names))) for place, name in enumerate(names)}
 
 
 def map_svg(positions_V2: NDArray[np.float32], colours: Sequence[str], title: str) -> str:
-    """Draw a map.
+    """Plot projected features as SVG.
 
     Args:
-        positions_V2: of the points.
-        colours: of each point.
-        title: what it shows, for those who cannot see it.
+        positions_V2: a point per video.
+        colours: colour of each point.
+        title: alternative text.
 
     Example:
         >>> map_svg(np.zeros((1, 2), np.float32), ["#ff0000"], "one point").startswith("<svg")
         True
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
     x_V, y_V = positions_V2.T

@@ -1,4 +1,4 @@
-"""A data set looked through: scanned, listed, and summed up in a table a person reads."""
+"""Inspect a data set: scan it, write its manifest and print a summary."""
 
 import os
 from collections import Counter
@@ -30,24 +30,24 @@ def inspect(
     split_column: str = "split",
     console: Console | None = None,
 ) -> Manifest:
-    """Decode a data set once, write its manifest, and show what is in it.
+    """Decode a data set once, write its manifest and print a summary.
 
-    A scan that was stopped leaves ``<output>.partial`` and goes on from it.
+    A stopped scan leaves ``<output>.partial`` and resumes from it.
 
     Args:
         source: anything :func:`read_manifest` reads; files that are missing are listed as bad.
         output: the manifest to write, CSV.
-        workers: processes that decode; None is one a core.
+        workers: decoding processes; None for one per core.
         sheet: a PNG to draw sampled, augmented pairs into.
-        root: what relative paths in a list start from.
-        split_column: the column that holds the split.
-        console: where the summary goes; None is standard output.
+        root: folder of relative paths in a list.
+        split_column: column of the split.
+        console: prints the summary; None for standard output.
 
     Returns:
-        The manifest as written, bad rows included.
+        The manifest as written, with the bad rows.
 
     Raises:
-        UserError: nothing to scan, nothing that decodes, or an output that cannot be written.
+        UserError: no videos, none that decodes, or an output that cannot be written.
 
     Example:
         >>> inspect("videos", sheet="sheet.png")  # doctest: +SKIP
@@ -72,7 +72,7 @@ def inspect(
 
 
 def _scan_into(output: Path, listed: Manifest, workers: int | None) -> Manifest:
-    """Scan with a journal beside the output, write the output, remove the journal."""
+    """Scan with a journal beside the output, then write the output and remove the journal."""
     journal = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _scan_into(output: Path, listed: Manifest, workers: int | None) -> Manifest:
 
 
 def summary(manifest: Manifest) -> Table:
-    """The figures of a scanned manifest, bad files apart.
+    """Summarise a scanned manifest as a table, without the bad files.
 
     Args:
         manifest: from :func:`cvrl.preparation.scan.scan`.
@@ -126,7 +126,7 @@ def _column(manifest: Manifest, name: str) -> list[Any]:
 
 
 def _classes(manifest: Manifest) -> str:
-    """How many classes there are, and those too few or without any clip."""
+    """Number of classes, videos per class, and classes without readable videos."""
     names = manifest.class_names
     if not names:
         return "no labels"
@@ -140,14 +140,14 @@ def _classes(manifest: Manifest) -> str:
 
 
 def _counted(values: list[Any]) -> str:
-    """The commonest values with their counts."""
+    """The most frequent values with their counts."""
     common = Counter(value for value in values if value is not None).most_common()
     text = ", ".join(f"{value} ({count})" for value, count in common[:5])
     return text + (f" and {len(common) - 5} more" if len(common) > 5 else "")
 
 
 def _bad_files(manifest: Manifest) -> Table:
-    """The first bad files with status and reason."""
+    """Table of the first bad files with status and reason."""
     bad = [row for row, status in enumerate(_column(manifest, "status")) if status != "ok"]
     table = Table("file", "status", "reason", title="Bad files")
     for row in bad[:SHOWN]:

@@ -1,4 +1,4 @@
-"""Moving thumbnails that live inside the page: short looping WebP pictures as data addresses."""
+"""Animated thumbnails for the page: short looping WebP images as data URLs."""
 
 import base64
 import io
@@ -9,20 +9,20 @@ from PIL import Image
 
 from cvrl.data.dataset import VideoReader
 
-FRAME_SECONDS = 0.08  # 12.5 frames a second: smooth enough, and half the bytes
-NOISE = 20  # a pixel that changes by fewer levels stands still
+FRAME_SECONDS = 0.08  # 12.5 frames per second: half the size of 25
+NOISE = 20  # a pixel that changes by fewer levels is background
 
 
 def webp(frames_THWC: NDArray[np.uint8], *, seconds: float = FRAME_SECONDS, side: int = 96) -> str:
-    """A looping picture as a ``data:`` address.
+    """Encode frames as a looping WebP ``data:`` URL.
 
     Args:
         frames_THWC: RGB frames.
-        seconds: each frame is shown so long.
-        side: height or width, whichever is smaller, in pixels.
+        seconds: duration of each frame.
+        side: shorter side in pixels.
 
     Raises:
-        ValueError: no frames, or of another shape.
+        ValueError: no frames, or a wrong shape.
 
     Example:
         >>> webp(np.zeros((2, 8, 8, 3), np.uint8)).partition(",")[0]
@@ -49,11 +49,11 @@ def webp(frames_THWC: NDArray[np.uint8], *, seconds: float = FRAME_SECONDS, side
 
 
 def strobe(frames_THWC: NDArray[np.uint8], flashes: int = 4) -> NDArray[np.uint8]:
-    """One picture that shows movement: what moves is seen several times, last the strongest.
+    """Overlay several frames in one image; later frames are more opaque.
 
     Args:
-        frames_THWC: RGB frames from a camera that moves little.
-        flashes: how many moments are laid over the still background, the median over time.
+        frames_THWC: RGB frames of a static camera.
+        flashes: number of frames over the background, which is the median over time.
 
     Returns:
         (H, W, 3).
@@ -75,7 +75,7 @@ def strobe(frames_THWC: NDArray[np.uint8], flashes: int = 4) -> NDArray[np.uint8
 
 
 def data_address(content: bytes, kind: str) -> str:
-    """Bytes as an address that needs no file.
+    """Encode bytes as a ``data:`` URL.
 
     Example:
         >>> data_address(b"abc", "text/plain")
@@ -91,13 +91,13 @@ def glimpse(
     seconds: float = 2.0,
     reader: VideoReader | None = None,
 ) -> NDArray[np.uint8]:
-    """Some frames of a video at its own speed, a frame each ``FRAME_SECONDS``.
+    """Read a short part of a video, one frame every ``FRAME_SECONDS``.
 
     Args:
         path: of the video.
-        start: where to begin, seconds after its first frame.
-        seconds: how much of it; less where the video ends before.
-        reader: how files are opened.
+        start: seconds after the first frame.
+        seconds: duration; shorter if the video ends before.
+        reader: opens the file.
 
     Returns:
         (T, H, W, 3), at least one frame.

@@ -1,8 +1,8 @@
-"""Which videos an encoder takes for alike: some queries with their nearest neighbours.
+"""Nearest neighbours of some queries, by the trained and the random-init network.
 
-With labels, test videos search among the training videos and a neighbour of the query's class is
-right. Without, the first clip of a video searches among the last clips of all, and its own video is
-right. The queries are drawn at random, never chosen by their outcome.
+With labels, the queries are test videos and the gallery is the training videos; a neighbour of the
+query's class is right. Without labels, the queries are the first clips of all videos and the
+gallery their last clips; the query's own video is right. The shown queries are drawn at random.
 
 Shapes: Q queries, G gallery entries, D dimensions.
 """
@@ -27,12 +27,12 @@ NETWORKS = ("trained", "untrained")
 
 @dataclass(frozen=True)
 class Entry:
-    """A video, or a clip of it, as it is shown.
+    """A shown video or clip.
 
     Attributes:
         path: of the video.
         start: of the shown part in seconds.
-        caption: its label, or its file's name, as event/camera where names repeat.
+        caption: label, or file name; with its folder if the file name is not unique.
     """
 
     path: str
@@ -45,8 +45,8 @@ class Hit:
     """A neighbour.
 
     Attributes:
-        entry: what was found.
-        right: whether it is of the query's class, or of its video.
+        entry: the neighbour.
+        right: whether it has the query's class, or is from the query's video.
         similarity: cosine.
     """
 
@@ -57,11 +57,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class Search:
-    """A query and what each network finds.
+    """A query with its nearest neighbours.
 
     Attributes:
-        query: what was searched for.
-        found: by network, the nearest first.
+        query: the query.
+        found: neighbours by network, the nearest first.
     """
 
     query: Entry
@@ -70,15 +70,15 @@ class Search:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Searches to show, and how all of them went.
+    """Searches to show, and the scores of all searches.
 
     Attributes:
-        searches: the shown ones.
-        share_right: by network: with labels, the mean share of right ones among the k nearest;
-            without, the share of queries that find their own video among the k nearest.
-        k: neighbours.
-        queries: searches in all.
-        by_label: whether right means the same class, or the same video.
+        searches: the shown searches.
+        share_right: by network: with labels, the mean share of right neighbours among the k
+            nearest; without, the share of queries with their own video among the k nearest.
+        k: neighbours per query.
+        queries: number of all searches.
+        by_label: whether a right neighbour has the same class, or is the same video.
     """
 
     searches: list[Search]
@@ -89,12 +89,12 @@ class Neighbourhood:
 
 
 @dataclass(frozen=True)
-class _Hunt:
-    """Queries and gallery of a comparison: what is shown of them and what counts."""
+class _Queries:
+    """Queries and gallery of a comparison."""
 
     queries: list[Entry]
     gallery: list[Entry]
-    kind_Q: NDArray[np.int64]  # what queries are spread over when some are drawn
+    kind_Q: NDArray[np.int64]  # class or video, which shown queries are spread over
     right_QG: NDArray[np.bool_]
     barred_QG: NDArray[np.bool_]
     vectors: dict[str, tuple[Tensor, Tensor]]
@@ -103,35 +103,37 @@ class _Hunt:
 def find_neighbours(
     comparison: Comparison, *, k: int = 5, shown: int = 8, seed: int = 0
 ) -> Neighbourhood:
-    """Search with every video of the test part, by the trained and the untrained network.
+    """Find the nearest neighbours of every test video by both networks.
 
     Args:
-        comparison: features of both.
-        k: neighbours a query.
-        shown: how many queries to keep for showing, spread over the classes.
-        seed: of their choice.
+        comparison: features of both networks.
+        k: neighbours per query.
+        shown: how many queries to show, spread over the classes.
+        seed: of the shown queries.
     """
     by_label = comparison.train is not None
-    hunt = _by_label(comparison) if by_label else _by_instance(comparison)
-    k = min(k, len(hunt.gallery))
-    rank = {name: _search(hunt, name, k) for name in NETWORKS}
-    rows = np.arange(len(hunt.queries))[:, None]
+    search_set = _by_label(comparison) if by_label else _by_instance(comparison)
+    k = min(k, len(search_set.gallery))
+    rank = {name: _search(search_set, name, k) for name in NETWORKS}
+    rows = np.arange(len(search_set.queries))[:, None]
     shares = {}
     for name, (column_QK, _) in rank.items():
-        right_QK = hunt.right_QG[rows, column_QK]
+        right_QK = search_set.right_QG[rows, column_QK]
         shares[name] = float(right_QK.mean() if by_label else right_QK.any(axis=1).mean())
     searches = [
-        Search(hunt.queries[q], {name: _hits(hunt, q, *rank[name]) for name in NETWORKS})
-        for q in _draw(hunt.kind_Q, shown, seed)
+        Search(
+            search_set.queries[q], {name: _hits(search_set, q, *rank[name]) for name in NETWORKS}
+        )
+        for q in _draw(search_set.kind_Q, shown, seed)
     ]
-    return Neighbourhood(searches, shares, k, len(hunt.queries), by_label)
+    return Neighbourhood(searches, shares, k, len(search_set.queries), by_label)
 
 
-def _by_label(comparison: Comparison) -> _Hunt:
+def _by_label(comparison: Comparison) -> _Queries:
     test, train = comparison.test, comparison.train
-    assert train is not None  # the caller has looked
+    assert train is not None  # checked by the caller
     right_QG = test.label_ids[:, None] == train.label_ids
-    return _Hunt(
+    return _Queries(
         queries=_entries(test, [0.0] * len(test)),
         gallery=_entries(train, [0.0] * len(train)),
         kind_Q=test.label_ids,
@@ -141,13 +143,13 @@ def _by_label(comparison: Comparison) -> _Hunt:
     )
 
 
-def _by_instance(comparison: Comparison) -> _Hunt:
+def _by_instance(comparison: Comparison) -> _Queries:
     test = comparison.test
     right_QG = np.eye(len(test), dtype=bool)
     same_group_QG = test.group_ids[:, None] == test.group_ids
     ends = {name: _first_and_last(comparison.test_features[name]) for name in NETWORKS}
     (_, first_start), (_, last_start) = ends["trained"]
-    return _Hunt(
+    return _Queries(
         queries=_entries(test, first_start),
         gallery=_entries(test, last_start),
         kind_Q=np.arange(len(test)),
@@ -158,7 +160,7 @@ def _by_instance(comparison: Comparison) -> _Hunt:
 
 
 def _first_and_last(features: Features) -> tuple[tuple[Tensor, list[float]], ...]:
-    """Vectors and starts of the earliest and of the latest clip of every video."""
+    """Vectors and start times of the first and the last clip of every video."""
     index_N = features.index_N.numpy()
     last_row = np.append(np.flatnonzero(np.diff(index_N)), len(index_N) - 1)
     first_row = np.append(0, last_row[:-1] + 1)
@@ -179,35 +181,37 @@ def _entries(videos: Manifest, starts: list[float]) -> list[Entry]:
 
 
 def _file_caption(path: str, repeated: set[str]) -> str:
-    """The file's name, after its folder (the event) where several files have that name."""
+    """File name; with its folder (the event) if several files have that name."""
     file = Path(path)
     return f"{file.parent.name}/{file.name}" if file.name in repeated else file.name
 
 
-def _search(hunt: _Hunt, name: str, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _search(
+    search_set: _Queries, name: str, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Columns and similarities of the k nearest gallery entries of every query."""
-    query_QD, gallery_GD = (F.normalize(v.float(), dim=1) for v in hunt.vectors[name])
+    query_QD, gallery_GD = (F.normalize(v.float(), dim=1) for v in search_set.vectors[name])
     similarity_QG = query_QD @ gallery_GD.T
-    similarity_QG[torch.from_numpy(hunt.barred_QG)] = -2.0  # below every cosine
+    similarity_QG[torch.from_numpy(search_set.barred_QG)] = -2.0  # below every cosine
     best = similarity_QG.topk(k)
     return best.indices.numpy(), best.values.numpy()
 
 
 def _hits(
-    hunt: _Hunt, q: int, column_QK: NDArray[np.int64], similarity_QK: NDArray[np.float32]
+    search_set: _Queries, q: int, column_QK: NDArray[np.int64], similarity_QK: NDArray[np.float32]
 ) -> list[Hit]:
     return [
-        Hit(hunt.gallery[g], bool(hunt.right_QG[q, g]), float(similarity))
+        Hit(search_set.gallery[g], bool(search_set.right_QG[q, g]), float(similarity))
         for g, similarity in zip(column_QK[q], similarity_QK[q], strict=True)
-        if not hunt.barred_QG[q, g]
+        if not search_set.barred_QG[q, g]
     ]
 
 
 def _draw(kind_Q: NDArray[np.int64], shown: int, seed: int) -> list[int]:
-    """Some queries at random, taking turns among the kinds, in the order of the kinds."""
+    """Draw queries at random, evenly from all kinds, and sort them by kind."""
     order = numpy_rng(seed).permutation(len(kind_Q))
     turn: dict[int, int] = {}
-    ranked: list[tuple[int, int, int, int]] = []  # its turn, its place, kind, query
+    ranked: list[tuple[int, int, int, int]] = []  # turn, place, kind, query
     for q in order:
         kind = int(kind_Q[q])
         turn[kind] = turn.get(kind, 0) + 1

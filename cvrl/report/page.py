@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that shows what was learned, and needs nothing but itself."""
+"""Write the report of a run: one self-contained HTML file, and a summary as PNG."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -7,20 +7,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvrl.report import markup, plots, sections
+from cvrl.evaluation.card import Result
+from cvrl.report import plots, sections
 from cvrl.report.comparison import Comparison
+from cvrl.report.headline import headline
 from cvrl.report.media import glimpse, strobe
 from cvrl.report.neighbours import Entry, find_neighbours
-from cvrl.report.run_summary import RunFacts
+from cvrl.report.run_summary import RunSummary
 from cvrl.report.sections import Content
+from cvrl.report.templating import render_template, row_title
 from cvrl.report.training_pairs import Pair
 from cvrl.utils.io import atomic_path
 
-STRIPS = 2  # queries in the summary picture; each takes a row for either network
+STRIPS = 2  # queries in the summary; each has a row for either network
+SECTIONS = (
+    ("results", "Results", sections.results),
+    ("perturbations", "Clip perturbations", sections.perturbations),
+    ("neighbours", "Nearest neighbours", sections.neighbours),
+    ("map", "Feature map", sections.feature_map),
+    ("training", "Training curves", sections.curves),
+    ("clips", "Training clips", sections.pairs),
+    ("data", "Data", sections.data),
+    ("reproduce", "Reproduce", sections.reproduce),
+)
 
 
 def write_report(
-    facts: RunFacts,
+    run: RunSummary,
     comparison: Comparison,
     pairs: Sequence[Pair],
     *,
@@ -28,17 +41,20 @@ def write_report(
     temperature: float = 0.07,
     seed: int = 0,
     searches: int = 8,
+    perturbed: Sequence[Result] = (),
 ) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.png`` into the run folder.
 
     Args:
-        facts: of the run.
+        run: record of the run.
         comparison: features of its networks.
-        pairs: what the model saw.
-        k: neighbours that vote.
-        temperature: of a vote.
-        seed: of the choice of queries, of the map and of the probe's folds.
+        pairs: training clips.
+        k: neighbours that vote in kNN.
+        temperature: of the kNN vote.
+        seed: of the queries, the feature map and the folds of the linear probe.
         searches: how many queries are shown.
+        perturbed: stored results under clip perturbations, see
+            :func:`cvrl.report.run_summary.perturbed_results`.
 
     Returns:
         Both files.
@@ -49,8 +65,8 @@ def write_report(
         (PosixPath('runs/x/report.html'), PosixPath('runs/x/report.png'))
     """
     neighbourhood = find_neighbours(comparison, shown=searches, seed=seed)
-    content = Content(facts, comparison, neighbourhood, pairs, k, temperature, seed)
-    page, picture = facts.folder / "report.html", facts.folder / "report.png"
+    content = Content(run, comparison, neighbourhood, pairs, k, temperature, seed, perturbed)
+    page, picture = run.folder / "report.html", run.folder / "report.png"
     with atomic_path(page) as temporary:
         temporary.write_text(render(content), "utf-8")
     write_summary(content, picture)
@@ -58,45 +74,40 @@ def write_report(
 
 
 def render(content: Content) -> str:
-    """The page as text.
+    """Render the page as HTML.
 
     Args:
-        content: all that it shows.
+        content: what it shows.
     """
-    results = content.facts.results
-    parts = [
-        ("results", "Results", sections.results(results)),
-        ("motion", "What motion gives", sections.motion(content)),
-        ("neighbours", "Nearest neighbours", sections.neighbours(content)),
-        ("map", "Map of the features", sections.feature_map(content)),
-        ("training", "Training", sections.curves(content.facts)),
-        ("views", "What the model sees", sections.pairs(content.pairs)),
-        ("data", "Data", sections.data(content)),
-        ("again", "Make it again", sections.reproduce(content.facts)),
-    ]
-    there = [(anchor, title, inner) for anchor, title, inner in parts if inner]
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in there)
-    name = content.facts.name
-    head = f"{sections.lead(name, results)}\n<nav>{links}</nav>"
-    body = [markup.section(anchor, title, *inner) for anchor, title, inner in there]
-    foot = "Made by tools/report.py. The page holds all that it shows and asks for nothing else."
-    return markup.document(f"{name}: what it learned", head, body, foot)
+    results = content.run.results
+    return render_template(
+        "page.html.j2",
+        name=content.run.name,
+        headline=headline(results[0]) if results else "",
+        bars=sections.main_scores(results[0])[1] if results else {},
+        sections=[
+            (anchor, title, values)
+            for anchor, title, build in SECTIONS
+            if (values := build(content))
+        ],
+    )
 
 
 def write_summary(content: Content, path: str | PathLike[str]) -> None:
-    """Draw the outcome as one PNG: the scores, and the same searches by both networks.
+    """Draw the scores and some nearest neighbours of both networks as one PNG.
 
     Args:
         content: what the page shows.
         path: the PNG; replaced as a whole.
     """
-    results = content.facts.results
+    results = content.run.results
     title, scores = sections.main_scores(results[0]) if results else ("not evaluated", {})
+    scores = {row_title(name): share for name, share in scores.items()}
     searches = content.neighbourhood.searches
     step = max(len(searches) // STRIPS, 1)
     strips = [
         (
-            network,
+            row_title(network),
             [
                 (_picture(search.query, content), search.query.caption, None),
                 *((_picture(hit.entry, content), hit.entry.caption, hit.right) for hit in found),

@@ -1,7 +1,9 @@
-"""Drawings: curves and confusions as SVG for the page, and a summary as PNG for a README.
+"""Plots with matplotlib: curves and confusion matrices as SVG, the summary of a run as PNG.
 
-The SVGs take their ink from the page (``currentColor``), so they suit light and dark.
+The SVGs use the text colour of the page (``currentColor``), so they suit light and dark mode.
 """
+
+from __future__ import annotations
 
 import io
 import os
@@ -9,22 +11,23 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cvrl.utils.io import atomic_path
 
-INK = "#010203"  # stands for the page's own text colour until the drawing is put into the page
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#010203"  # replaced by currentColor in the SVG
 ACCENT = "#3b82c4"
 RIGHT, WRONG = "#2e9e5b", "#d1495b"
-BAR_COLOURS = {"trained": ACCENT, "untrained": "#9aa5b1", "chance": "#c9d1d9"}
-LONGEST_NAME = 24  # characters of a class in a drawing
+BAR_COLOURS = {"trained": ACCENT, "random init": "#9aa5b1"}  # by title of the row
+OTHER_BAR = "#c9d1d9"
+LONGEST_NAME = 24  # characters of a class name in a plot
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cvrl",
@@ -33,7 +36,7 @@ STYLE: Any = {
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "text.parse_math": False,  # a class may be called "a$b"
+    "text.parse_math": False,  # class names may hold "$"
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -43,19 +46,22 @@ STYLE: Any = {
 def curve(
     epochs: Sequence[float], values: Sequence[float], title: str, *, percent: bool = False
 ) -> str:
-    """One quantity over training, as SVG.
+    """Plot one quantity over training as SVG.
 
     Args:
-        epochs: where it was measured.
-        values: what it was.
-        title: of the drawing.
-        percent: values are shares, to be shown as percentages, and each point is marked.
+        epochs: x values.
+        values: y values.
+        title: of the plot.
+        percent: whether values are shares, which are shown as percentages with markers.
 
     Example:
         >>> curve([0.0, 1.0], [2.0, 1.0], "loss").startswith("<svg")
         True
     """
-    with matplotlib.rc_context(STYLE):
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.4, 2.1), layout="constrained")
         axes = figure.add_subplot()
         scale = 100 if percent else 1
@@ -70,48 +76,53 @@ def curve(
 
 
 def confusion(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) -> str:
-    """Which class was taken for which, as SVG.
+    """Plot a confusion matrix as SVG.
 
     Args:
-        counts_CC: videos by true class (rows) and answer (columns).
+        counts_CC: videos by true class (rows) and predicted class (columns).
         names: of the classes.
-        title: of the drawing.
+        title: of the plot.
 
     Example:
         >>> confusion(np.eye(2, dtype=np.int64), ["hop", "pace"], "kNN").startswith("<svg")
         True
     """
-    with matplotlib.rc_context(STYLE):
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
         figure = _confusion_figure(counts_CC, names, title)
-        return inline_svg(figure, f"{title}: rows are true classes, columns answers")
+        return inline_svg(figure, f"{title}: rows are true classes, columns are predicted classes")
 
 
 def confusion_png(
     path: str | os.PathLike[str], counts_CC: NDArray[np.int64], names: Sequence[str], title: str
 ) -> None:
-    """Which class was taken for which, as a picture of its own.
+    """Plot a confusion matrix as PNG.
 
     Args:
         path: the PNG; replaced as a whole.
-        counts_CC: videos by true class (rows) and answer (columns).
+        counts_CC: videos by true class (rows) and predicted class (columns).
         names: of the classes.
-        title: of the drawing.
+        title: of the plot.
 
     Example:
         >>> import tempfile
         >>> counts = np.eye(2, dtype=np.int64)
         >>> confusion_png(tempfile.mkdtemp() + "/c.png", counts, ["hop", "pace"], "test")
     """
-    with matplotlib.rc_context(STYLE):
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
         figure = _confusion_figure(counts_CC, names, title)
-        dpi = min(
-            150, 4000 / figure.get_figwidth()
-        )  # of hundreds of classes a picture all the same
+        dpi = min(150, 4000 / figure.get_figwidth())  # hundreds of classes: at most 4000 pixels
         with atomic_path(path) as temporary, any_script():
             figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
 
 
 def _confusion_figure(counts_CC: NDArray[np.int64], names: Sequence[str], title: str) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     shown = [shortened(name) for name in names]
     side = 1.0 + 0.34 * len(names) + 0.08 * max(map(len, shown))
@@ -119,7 +130,7 @@ def _confusion_figure(counts_CC: NDArray[np.int64], names: Sequence[str], title:
     axes = figure.add_subplot()
     for row, column in np.argwhere(counts_CC > 0):
         corner = (column - 0.5, row - 0.5)
-        share = float(share_CC[row, column])  # one colour, more or less of it: on any ground
+        share = float(share_CC[row, column])  # opacity, which suits any background
         axes.add_patch(Rectangle(corner, 1, 1, facecolor=ACCENT, alpha=share, linewidth=0))
         axes.text(column, row, counts_CC[row, column], ha="center", va="center", fontsize=8)
     axes.set_xlim(-0.5, len(names) - 0.5)
@@ -130,20 +141,25 @@ def _confusion_figure(counts_CC: NDArray[np.int64], names: Sequence[str], title:
     axes.set_yticks(ticks, shown)
     axes.tick_params(length=0)
     axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     return figure
 
 
 def inline_svg(figure: Figure, title: str) -> str:
-    """A figure as an SVG element to be put into a page, as wide as its place.
+    """Convert a figure to an SVG element that fills the width of its parent.
+
+    The same figure gives the same text: the SVG has no date, and its ids have a fixed salt.
 
     Args:
-        figure: drawn in INK where the page's text colour is meant.
-        title: what it shows, for those who cannot see it.
+        figure: INK in it becomes the text colour of the page.
+        title: alternative text.
     """
+    from matplotlib import rc_context
+
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}), any_script():
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cvrl"}), any_script():
         figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -160,18 +176,21 @@ def summary_png(
     title: str,
     strips: Sequence[tuple[str, Sequence[tuple[NDArray[np.uint8], str, bool | None]]]],
 ) -> None:
-    """Draw the outcome of a run as one picture: bars, and rows of neighbours.
+    """Draw the scores of a run as bars, and rows of nearest neighbours, as PNG.
 
     Args:
         path: the PNG; replaced as a whole.
-        scores: shares in [0, 1] by name: trained, untrained, chance.
+        scores: shares in [0, 1] by title of the row.
         title: of the bars.
-        strips: rows: a name, and pictures (H, W, 3), each with a caption and whether it is right
-            (None for the query).
+        strips: rows of images: a name, and images (H, W, 3), each with a caption and whether it is
+            a correct neighbour (None for the query).
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     columns = max((len(pictures) for _, pictures in strips), default=0)
     height = max(2.6, 1.02 * len(strips))
-    with matplotlib.rc_context({"font.size": 9, "text.parse_math": False}):
+    with rc_context({"font.size": 9, "text.parse_math": False}):
         figure = Figure(figsize=(3.0 + 1.15 * columns, height), layout="constrained")
         halves: Any = figure.subfigures(1, 2, width_ratios=(3.0, max(1.15 * columns, 0.1)))
         _bars(halves[0].add_subplot(), scores, title)
@@ -185,14 +204,14 @@ def summary_png(
 
 @contextmanager
 def any_script() -> Iterator[None]:
-    """Text that matplotlib's font lacks is no cause for a warning: a page has other fonts."""
+    """Ignore warnings about characters that matplotlib's font lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
 
 
 def shortened(name: str) -> str:
-    """A name that fits beside a drawing.
+    """Shorten a name to fit beside a plot.
 
     Example:
         >>> shortened("a class with a very long name")
@@ -204,7 +223,7 @@ def shortened(name: str) -> str:
 def _bars(axes: Axes, scores: Mapping[str, float], title: str) -> None:
     names = list(scores)
     values = [100 * scores[name] for name in names]
-    colours = [BAR_COLOURS.get(name, ACCENT) for name in names]
+    colours = [BAR_COLOURS.get(name, OTHER_BAR) for name in names]
     bars = axes.barh(range(len(names)), values, color=colours, height=0.62)
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set_yticks(range(len(names)), names)

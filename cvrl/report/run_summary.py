@@ -1,35 +1,43 @@
-"""What a run folder says about its run, read once for the page."""
+"""Read the record of a run from its folder: config, metrics, results, unreadable videos."""
 
 import csv
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from cvrl.data.perturbations import SHOWS
+from cvrl.data.splits import Parts, labelled_only, list_sha256
 from cvrl.evaluation.card import ProtocolCard, Result, read_result
+from cvrl.evaluation.random_init import weights_sha256
+from cvrl.models.backbones import Encoder
+from cvrl.report.comparison import is_labelled
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import read_metrics
 
-ORDER = {"knn": 0, "linear": 1, "instance": 2}  # of the tables; other protocols follow by name
+ORDER = {
+    "knn": 0,
+    "linear": 1,
+    "instance": 2,
+}  # of the tables; other protocols follow alphabetically
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """The written record of a run.
+class RunSummary:
+    """The record of a run.
 
     Attributes:
-        folder: of the run.
-        config: the text of ``config.yaml``.
-        environment: the text of ``env.txt``; empty where there is none.
-        metrics: the records of ``metrics.jsonl``.
-        results: of every evaluation in ``eval/``.
-        quarantined: (path, reason) of every video that was left out.
-        commands: what makes the same run again, a line a command.
-        clips_per_step: clips an optimiser step; 0 where that is not known.
+        folder: run folder.
+        config: text of ``config.yaml``.
+        environment: text of ``env.txt``; empty if it is missing.
+        metrics: records of ``metrics.jsonl``.
+        results: every evaluation in ``eval/``.
+        quarantined: (path, reason) of every unreadable video.
+        commands: shell commands that repeat the run.
+        clips_per_step: clips per optimiser step; 0 if unknown.
     """
 
     folder: Path
@@ -49,17 +57,17 @@ class RunFacts:
 
 def read_run(
     folder: str | PathLike[str], data: str | None = None, clips_per_step: int = 0
-) -> RunFacts:
+) -> RunSummary:
     """Read a run folder.
 
     Args:
-        folder: that a training run wrote.
-        data: the list or folder it was trained on, for the commands; synthetic data is told apart
-            by the note beside it.
-        clips_per_step: clips an optimiser step, which the run's length in minutes follows from.
+        folder: run folder.
+        data: list or folder of training videos; if ``synthetic.json`` lies beside it, the commands
+            include the one that makes the videos.
+        clips_per_step: clips per optimiser step, needed for the duration of the run.
 
     Raises:
-        UserError: no run folder, or a result that cannot be read.
+        UserError: not a run folder, or a result that cannot be read.
 
     Example:
         >>> read_run("no/such/run")
@@ -73,7 +81,7 @@ def read_run(
     environment = folder / "env.txt"
     results = [_read_result(path) for path in sorted((folder / "eval").glob("*.json"))]
     results.sort(key=_rank)
-    return RunFacts(
+    return RunSummary(
         folder=folder,
         config=config.read_text("utf-8"),
         environment=environment.read_text("utf-8") if environment.exists() else "",
@@ -86,11 +94,11 @@ def read_run(
 
 
 def series(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """One quantity of the metrics over epochs, records without it left out.
+    """Select one quantity of the metrics over epochs; records without it are skipped.
 
     Args:
-        metrics: records with ``epoch``, or ``step`` where that is missing.
-        key: the quantity.
+        metrics: records with ``epoch``, or with ``step`` only.
+        key: name of the quantity.
 
     Returns:
         Epochs and values.
@@ -108,11 +116,11 @@ def series(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float],
 
 
 def training_seconds(metrics: Sequence[Mapping[str, Any]], clips_per_step: int) -> float | None:
-    """How long the steps took, from their logged speed; None where none is logged.
+    """Duration of the training steps from the logged speed; None if no speed is logged.
 
     Args:
         metrics: records with ``step`` and ``clips_per_s``, the speed since the record before.
-        clips_per_step: clips an optimiser step.
+        clips_per_step: clips per optimiser step.
 
     Example:
         >>> training_seconds([{"step": 10, "clips_per_s": 20.0}], clips_per_step=4)
@@ -126,12 +134,48 @@ def training_seconds(metrics: Sequence[Mapping[str, Any]], clips_per_step: int) 
     return seconds if clips_per_step and seconds else None
 
 
+def perturbed_results(results: Sequence[Result], encoder: Encoder, splits: Parts) -> list[Result]:
+    """Select stored results under clip perturbations that agree with an encoder and its data.
+
+    Only probes that were trained and tested under the same perturbation are taken. The cards of a
+    protocol must be the same for plain and perturbed clips except for the perturbation.
+
+    Args:
+        results: evaluations of one run.
+        encoder: encoder of the run.
+        splits: test and training split that the page shows.
+
+    Returns:
+        The plain and the perturbed results of each protocol that was scored on still clips; empty
+        without labels.
+    """
+    if not is_labelled(splits):
+        return []
+    splits, _ = labelled_only(splits)
+    assert splits.train is not None  # as it is labelled
+    wanted = (weights_sha256(encoder), list_sha256(splits.test), list_sha256(splits.train))
+    agreeing: list[Result] = []
+    for plain in results:
+        card = plain.card
+        if card.show != "plain" or wanted != (card.weights_sha256, card.test_list, card.train_list):
+            continue
+        same = [one for one in results if one.card.show == one.card.train_show]
+        same = [one for one in same if _without_perturbation(one) == _without_perturbation(plain)]
+        if {"plain", "still"} <= {one.card.show for one in same}:
+            agreeing += same
+    return agreeing
+
+
+def _without_perturbation(result: Result) -> ProtocolCard:
+    return replace(result.card, show="plain", train_show=None, notes=[])
+
+
 def _read_result(path: Path) -> Result:
     try:
         return read_result(path)
     except (ValueError, KeyError, TypeError) as error:
         remedy = "delete it and run tools/evaluate.py again"
-        raise UserError(path, "is no result of an evaluation", remedy) from error
+        raise UserError(path, "is not an evaluation result", remedy) from error
 
 
 def _read_quarantine(path: Path) -> list[tuple[str, str]]:
@@ -147,7 +191,7 @@ def _rank(result: Result) -> tuple[int, bool, int, str]:
 
 
 def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
-    """The run again, into a folder beside it, from its own complete config."""
+    """Commands that repeat the run from its config, into the folder ``<run>-again``."""
     again = shlex.quote(f"{folder}-again")
     lines = [f"python tools/train_net.py --config {shlex.quote(f'{folder}/config.yaml')}"]
     lines[0] += f" output={again}"
@@ -160,7 +204,7 @@ def _commands(folder: Path, results: list[Result], data: str | None) -> list[str
 
 
 def _evaluations(again: str, cards: list[ProtocolCard]) -> list[str]:
-    """The commands that give these results again: those of many views, then by recipe and show."""
+    """Commands that repeat the evaluations: multi-view classifiers, then one per recipe."""
     views = [card for card in cards if card.protocol == "classifier" and not card.variant]
     lines = [
         f"python tools/test_net.py --checkpoint {again} --clips {card.clips_per_video}"
@@ -180,7 +224,10 @@ def _evaluations(again: str, cards: list[ProtocolCard]) -> list[str]:
 
 
 def _protocols_and_shows(cards: list[ProtocolCard]) -> list[tuple[str, str]]:
-    """What each command is given: all shows at once where a probe was taught on plain clips."""
+    """Protocols and perturbations of each command.
+
+    Probes trained on plain clips need all perturbations in one command.
+    """
     shows = [show for show in SHOWS if any(card.show == show for card in cards)]
     together = any(card.taught_plain for card in cards)
     commands = []

@@ -1,299 +1,312 @@
-"""The sections of the page: each a list of markup, empty where there is nothing to show."""
+"""Values of the page's sections; ``templates/<section>.html.j2`` lays each of them out.
+
+A section without anything to show is an empty dictionary.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.card import SCORE_TITLES, Result, card_lines, show_words, warnings_of
+from cvrl.data.perturbations import TITLES as PERTURBATION_TITLES
+from cvrl.evaluation.card import (
+    SCORE_TITLES,
+    Result,
+    Row,
+    card_lines,
+    percent,
+    show_words,
+    warnings_of,
+)
 from cvrl.evaluation.metrics import metric
-from cvrl.report import markup, plots
-from cvrl.report.comparison import NAMES, Comparison, knn_scores, linear_score
+from cvrl.report import plots
+from cvrl.report.comparison import Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project
-from cvrl.report.headline import headline
 from cvrl.report.media import glimpse, webp
-from cvrl.report.neighbours import NETWORKS, Entry, Hit, Neighbourhood, Search
-from cvrl.report.run_summary import RunFacts, series, training_seconds
+from cvrl.report.neighbours import NETWORKS, Entry, Neighbourhood
+from cvrl.report.run_summary import RunSummary, series, training_seconds
+from cvrl.report.templating import row_title
 from cvrl.report.training_pairs import Pair
 
+Section = dict[str, Any]
 CURVES = (
     ("loss", "loss", False),
     ("knn_top1", "kNN top-1, %", True),
     ("classifier_top1", "classifier top-1, %", True),
-    ("instance_r1", "finds its own video, %", True),
+    ("instance_r1", "instance retrieval R@1, %", True),
     ("embedding_std", "embedding std (0 is collapse)", False),
     ("effective_rank", "effective rank", False),
     ("lr", "learning rate", False),
-    ("clips_per_s", "clips a second", False),
+    ("clips_per_s", "clips per second", False),
 )
-TITLES = {"knn": "kNN", "linear": "linear probe", "instance": "own video"}
-ROW_TITLES = {
-    "trained": "trained, moving clips",
-    "still": "trained, one frame repeated",
-    "untrained": "untrained, moving clips",
-}
-MOST_CLASSES = 30  # more make no readable table of confusions
-PAIR_SECONDS = 0.14  # a frame of a sampled clip is shown so long
+PROTOCOL_TITLES = {"knn": "kNN", "linear": "linear probe", "instance": "instance retrieval"}
+MAX_CLASSES = 30  # a larger confusion matrix cannot be read
+FRAME_SECONDS = 0.14  # how long each frame of a training clip is shown
 
 
 @dataclass(frozen=True)
 class Content:
-    """All that the page shows.
+    """Everything that the page shows.
 
     Attributes:
-        facts: of the run.
-        comparison: features of the trained and the untrained network.
-        neighbourhood: searches with both.
-        pairs: what the model saw.
-        k: neighbours that vote.
-        temperature: of a vote.
-        seed: of everything drawn.
+        run: record of the run.
+        comparison: features of the trained and the random-init network.
+        neighbourhood: nearest neighbours by both.
+        pairs: training clips.
+        k: neighbours that vote in kNN.
+        temperature: of the kNN vote.
+        seed: of every random choice.
+        perturbed: stored results under clip perturbations; without any, repeated frames are scored
+            on the features of `comparison`.
     """
 
-    facts: RunFacts
+    run: RunSummary
     comparison: Comparison
     neighbourhood: Neighbourhood
     pairs: Sequence[Pair]
     k: int = 20
     temperature: float = 0.07
     seed: int = 0
+    perturbed: Sequence[Result] = ()
 
 
 def main_scores(result: Result) -> tuple[str, dict[str, float]]:
-    """The score a result is known by, for each of its rows.
+    """The first score of a result for each of its rows, the best row first.
 
     Returns:
-        The score's title, and shares by the row's name; rows without it are left out.
+        Title of the score, and shares by name of the row; rows without the score are left out.
 
     Example:
-        >>> from cvrl.evaluation.card import Row, example_card
-        >>> main_scores(Result(example_card(), [Row("chance", {"top1": 0.5})]))
-        ('kNN top-1 %', {'chance': 0.5})
+        >>> from cvrl.evaluation.card import example_card
+        >>> rows = [Row("chance", {"top1": 0.5}), Row("trained", {"top1": 0.75})]
+        >>> main_scores(Result(example_card(), rows))
+        ('kNN top-1 %', {'trained': 0.75, 'chance': 0.5})
     """
     key = next(iter(result.rows[0].scores))
-    shares = {row.name: row.scores.get(key) for row in result.rows}
     title = f"{_title(result)} {metric(key).title}"
     if metric(key).better == "lower":
         title += " (lower is better)"
+    shares = {row.name: row.scores.get(key) for row in best_first(result.rows)}
     return title, {name: share for name, share in shares.items() if share is not None}
+
+
+def best_first(rows: Sequence[Row]) -> list[Row]:
+    """Sort rows by their first score in its metric's direction; rows without it come last.
+
+    Example:
+        >>> rows = [Row("a", {"alignment_error": 0.4}), Row("b", {"alignment_error": 0.3})]
+        >>> [row.name for row in best_first(rows)]
+        ['b', 'a']
+    """
+    key = next(iter(rows[0].scores))
+    sign = -1 if metric(key).better == "higher" else 1
+
+    def rank(row: Row) -> tuple[bool, float]:
+        share = row.scores.get(key)
+        return share is None, sign * (share or 0.0)
+
+    return sorted(rows, key=rank)
+
+
+def results(content: Content) -> Section:
+    """A table for each evaluation, with its protocol card."""
+    tables = []
+    for result in content.run.results:
+        keys = list(result.rows[0].scores)
+        tables.append(
+            {
+                "head": [_title(result), *(SCORE_TITLES.get(key, key) for key in keys)],
+                "rows": [
+                    [row_title(row.name), *(percent(row.scores.get(key)) for key in keys)]
+                    for row in best_first(result.rows)
+                ],
+                "warnings": warnings_of(result.card),
+                "card": "\n".join(card_lines(result.card)),
+            }
+        )
+    return {"tables": tables} if tables else {}
+
+
+def perturbations(content: Content) -> Section:
+    """Scores on clips as they run and on perturbed clips, and the confusion matrix of kNN."""
+    comparison = content.comparison
+    if comparison.train is None:
+        return {}
+    if content.perturbed:
+        counts = (content.perturbed[0].card.n_scored, content.perturbed[0].card.n_train)
+        head, rows = _stored_rows(content.perturbed)
+    else:
+        counts = (len(comparison.test), len(comparison.train))
+        head, rows = ["", "kNN top-1 %", "linear probe top-1 %"], _computed_rows(content)
+    return {
+        "n_test": counts[0],
+        "n_train": counts[1],
+        "head": head,
+        "rows": rows,
+        "confusion": _confusion(content),
+    }
+
+
+def neighbours(content: Content) -> Section:
+    """Queries with the nearest neighbours that each network finds."""
+    hood = content.neighbourhood
+    if not hood.searches:
+        return {}
+    searches = [
+        {
+            "source": _thumbnail(search.query, content),
+            "caption": search.query.caption,
+            "found": {
+                network: [
+                    {
+                        "source": _thumbnail(hit.entry, content),
+                        "caption": f"{hit.entry.caption} {hit.similarity:.2f}",
+                        "right": hit.right,
+                    }
+                    for hit in hits
+                ]
+                for network, hits in search.found.items()
+            },
+        }
+        for search in hood.searches
+    ]
+    trained, random_init = (hood.share_right[name] for name in NETWORKS)
+    return {
+        "by_label": hood.by_label,
+        "k": hood.k,
+        "queries": hood.queries,
+        "trained": trained,
+        "random_init": random_init,
+        "searches": searches,
+    }
+
+
+def feature_map(content: Content) -> Section:
+    """The test videos in two dimensions, by the features of each network."""
+    comparison = content.comparison
+    labels = comparison.test.label_ids
+    if len(labels) < 2:
+        return {}
+    colour_of = class_colours(comparison.test.class_names)
+    by_label = list(colour_of.values())
+    colours = [by_label[label] if label >= 0 else plots.ACCENT for label in labels]
+    drawings, method = {}, ""
+    for name in NETWORKS:
+        positions, method = project(comparison.test_means(name).numpy(), content.seed)
+        title = f"feature map of the {row_title(name)} network"
+        drawings[name] = Markup(map_svg(positions, colours, title))
+    return {"method": method, "videos": len(labels), "drawings": drawings, "colours": colour_of}
+
+
+def curves(content: Content) -> Section:
+    """A curve for each quantity that was logged in training."""
+    drawings, metrics = [], content.run.metrics
+    for key, title, is_share in CURVES:
+        epochs, values = series(metrics, key)
+        if values:
+            drawings.append(Markup(plots.curve(epochs, values, title, percent=is_share)))
+    if not drawings:
+        return {}
+    seconds = training_seconds(metrics, content.run.clips_per_step)
+    return {"steps": metrics[-1]["step"], "seconds": seconds, "drawings": drawings}
+
+
+def pairs(content: Content) -> Section:
+    """Sampled and augmented training clips."""
+    shown = [
+        {
+            "caption": pair.caption,
+            "sources": [webp(clip, seconds=FRAME_SECONDS) for clip in pair.clips_VTHWC],
+        }
+        for pair in content.pairs
+    ]
+    return {"pairs": shown} if shown else {}
+
+
+def data(content: Content) -> Section:
+    """Counts of videos, groups and classes for each split, and the unreadable videos."""
+    named = {"train": content.comparison.train, "test": content.comparison.test}
+    splits = {name: split for name, split in named.items() if split is not None}
+    counts = [Counter(split.label_ids.tolist()) for split in splits.values()]
+    return {
+        "splits": [
+            [name, len(split), len(set(split.group_ids.tolist())), _classes(split)]
+            for name, split in splits.items()
+        ],
+        "head": ["class", *splits],
+        "by_class": [
+            [label, *(count[number] for count in counts)]
+            for number, label in enumerate(content.comparison.test.class_names)
+        ],
+        "unreadable": content.run.quarantined,
+    }
+
+
+def reproduce(content: Content) -> Section:
+    """Commands that repeat the run, its config and its environment."""
+    run = content.run
+    return {"commands": run.commands, "config": run.config, "environment": run.environment}
 
 
 def _title(result: Result) -> str:
     card = result.card
-    name = TITLES.get(card.protocol, card.protocol) + (f" ({card.variant})" if card.variant else "")
+    name = PROTOCOL_TITLES.get(card.protocol, card.protocol)
+    name += f" ({card.variant})" if card.variant else ""
     return name if card.show == "plain" else f"{name}, {show_words(card)}"
 
 
-def lead(name: str, results: Sequence[Result]) -> str:
-    """The top of the page: what was learned, in one sentence and three bars."""
-    title = f"<h1>{escape(name)}</h1>"
-    if not results:
-        words = "Trained, and not evaluated yet: run tools/evaluate.py, then this again."
-        return f'{title}<p class="lead">{words}</p>'
-    _, scores = main_scores(results[0])
-    claim = headline(results[0])
-    return f'{title}<p class="lead">{escape(claim)}</p>{markup.bars(scores.items())}'
+def _stored_rows(stored: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    """Table of stored results: a column for each protocol, a row for each perturbation."""
+    by_key = {(result.card.protocol, result.card.show): result for result in stored}
+    protocols = list(dict.fromkeys(protocol for protocol, _ in by_key))
+    titles = [main_scores(by_key[protocol, "plain"])[0] for protocol in protocols]
+
+    def cells(show: str, *names: str) -> list[str]:
+        found = [by_key.get((protocol, show)) for protocol in protocols]  # type: ignore[call-overload]
+        return [percent(_main_score(result, names)) for result in found]
+
+    shows = [show for show in PERTURBATION_TITLES if any(show == own for _, own in by_key)]
+    rows = [[f"trained, {PERTURBATION_TITLES[show]}", *cells(show, "trained")] for show in shows]
+    rows.append(["random init, as it runs", *cells("plain", "random_init", "untrained")])
+    return ["", *titles], rows
 
 
-def results(found: Sequence[Result]) -> list[str]:
-    """Every evaluation as a table, with the card that says what its numbers mean."""
-    parts = []
-    for result in found:
-        keys = list(result.rows[0].scores)
-        head = [
-            _title(result),
-            *(SCORE_TITLES.get(key, key) for key in keys),
-        ]
-        rows = [
-            [row.name, *(_hundredths(row.scores.get(key)) for key in keys)] for row in result.rows
-        ]
-        card = markup.code("\n".join(card_lines(result.card)))
-        folded = markup.details("protocol card", card)
-        warned = "".join(f'<p class="warning">{escape(w)}</p>' for w in warnings_of(result.card))
-        parts.append(f"<div>{markup.table(head, rows, numeric=len(keys))}{warned}{folded}</div>")
-    return [f'<div class="grid tables">{"".join(parts)}</div>'] if parts else []
+def _main_score(result: Result | None, names: Sequence[str]) -> float | None:
+    rows = [] if result is None else [row for row in result.rows if row.name in names]
+    return next(iter(rows[0].scores.values())) if rows else None
 
 
-def motion(content: Content) -> list[str]:
-    """How much is lost without motion, and which classes are taken for each other."""
-    comparison = content.comparison
-    if comparison.train is None:
-        return []
+def _computed_rows(content: Content) -> list[list[str]]:
+    titles = {
+        "trained": "trained, as it runs",
+        "still": "trained, one frame repeated",
+    }
     rows = []
-    for name in sorted(NAMES, key=list(ROW_TITLES).index):
-        top1 = knn_scores(comparison, name, content.k, content.temperature).top1
-        linear = linear_score(comparison, name, content.seed)
-        rows.append([ROW_TITLES[name], _hundredths(top1), _hundredths(linear)])
-    words = (
-        "The same encoder is shown its clips, and then clips that repeat their middle frame, on "
-        f"both sides of the search: {len(comparison.test)} videos search among "
-        f"{len(comparison.train)}. What the second row lacks was learned from motion."
-    )
-    table = markup.table(["", "kNN top-1 %", "linear top-1 %"], rows, numeric=2)
-    return [markup.paragraph(words), table, _confusion(content)]
+    for name, title in titles.items():
+        top1 = knn_scores(content.comparison, name, content.k, content.temperature).top1
+        linear = linear_score(content.comparison, name, content.seed)
+        rows.append([title, percent(top1), percent(linear)])
+    return rows
 
 
-def neighbours(content: Content) -> list[str]:
-    """Queries with what each network finds, moving."""
-    hood = content.neighbourhood
-    if not hood.searches:
-        return []
-    trained, untrained = (f"{100 * hood.share_right[name]:.1f} %" for name in NETWORKS)
-    if hood.by_label:
-        meaning = f"Of the {hood.k} nearest training videos, {trained} are of the query's class"
-    else:
-        meaning = f"{trained} of clips have their own video's other clip among the {hood.k} nearest"
-    words = (
-        f"{meaning} after training, {untrained} before: the mean over all {hood.queries} queries. "
-        "The queries shown are drawn at random, not chosen by their outcome."
-    )
-    return [markup.paragraph(words), *(_search(search, content) for search in hood.searches)]
-
-
-def feature_map(content: Content) -> list[str]:
-    """The test videos laid out in two dimensions by each network."""
+def _confusion(content: Content) -> Markup:
     comparison = content.comparison
     names = comparison.test.class_names
-    labels = comparison.test.label_ids
-    if len(labels) < 2:
-        return []
-    colour_of = class_colours(names)
-    wheel = [colour_of[name] for name in names]
-    colours = [wheel[label] if label >= 0 else plots.ACCENT for label in labels]
-    drawings, method = [], ""
-    for name in NETWORKS:
-        positions, method = project(comparison.test_means(name).numpy(), content.seed)
-        drawing = map_svg(positions, colours, f"map of the {name} network's features")
-        drawings.append(f"<figure>{drawing}<figcaption>{name}</figcaption></figure>")
-    words = f"{method} of the features of {len(labels)} test videos. Labels only colour the points."
-    legend = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
-        for name, colour in colour_of.items()
-    )
-    legend = f'<div class="legend">{legend}</div>' if names else ""
-    return [markup.paragraph(words), f'<div class="grid">{"".join(drawings)}</div>', legend]
-
-
-def curves(facts: RunFacts) -> list[str]:
-    """What was logged while training, a drawing a quantity."""
-    drawings, metrics = [], facts.metrics
-    for key, title, is_share in CURVES:
-        epochs, values = series(metrics, key)
-        if values:
-            drawings.append(plots.curve(epochs, values, title, percent=is_share))
-    if not drawings:
-        return []
-    words = f"{metrics[-1]['step']} steps"
-    seconds = training_seconds(metrics, facts.clips_per_step)
-    if seconds is not None:
-        words += f" in {seconds / 60:.1f} minutes, evaluations not counted"
-    return [markup.paragraph(f"{words}."), f'<div class="grid">{"".join(drawings)}</div>']
-
-
-def pairs(shown: Sequence[Pair]) -> list[str]:
-    """Sampled and augmented clips, moving side by side."""
-    if not shown:
-        return []
-    words = (
-        "Clips of one video, sampled and augmented as in training. The encoder is asked to give "
-        "the clips of a pair features that are alike, and unlike those of other videos."
-    )
-    figures = []
-    for pair in shown:
-        pictures = "".join(
-            f'<img loading="lazy" src="{webp(clip_THWC, seconds=PAIR_SECONDS)}" '
-            f'alt="clip {number} of {escape(pair.caption)}">'
-            for number, clip_THWC in enumerate(pair.clips_VTHWC, start=1)
-        )
-        caption = f"<figcaption>{escape(pair.caption)}</figcaption>"
-        figures.append(f'<figure class="pair">{pictures}{caption}</figure>')
-    return [markup.paragraph(words), f'<div class="pairs">{"".join(figures)}</div>']
-
-
-def data(content: Content) -> list[str]:
-    """How many videos of what, and which were left out."""
-    comparison = content.comparison
-    named = [("train", comparison.train), ("test", comparison.test)]
-    there = [(name, part) for name, part in named if part is not None]
-    rows = [
-        [name, str(len(part)), str(len(set(part.group_ids.tolist()))), _classes(part)]
-        for name, part in there
-    ]
-    parts = [
-        markup.paragraph(
-            "Videos that this page is drawn from; the cards above say what was scored."
-        ),
-        markup.table(["part", "videos", "groups", "classes"], rows, numeric=3),
-    ]
-    if comparison.test.class_names:
-        counts = [Counter(part.label_ids.tolist()) for _, part in there]
-        by_class = [
-            [label, *(str(count[number]) for count in counts)]
-            for number, label in enumerate(comparison.test.class_names)
-        ]
-        table = markup.table(["class", *(name for name, _ in there)], by_class, numeric=len(there))
-        parts.append(markup.details("videos by class", table))
-    return [*parts, _quarantine(content.facts)]
-
-
-def reproduce(facts: RunFacts) -> list[str]:
-    """The commands that make the run again, its config and what it ran on."""
-    parts = [markup.code("\n".join(facts.commands))]
-    parts.append(markup.details("config.yaml", markup.code(facts.config)))
-    if facts.environment:
-        parts.append(markup.details("environment", markup.code(facts.environment)))
-    return parts
-
-
-def _confusion(content: Content) -> str:
-    comparison = content.comparison
-    names = comparison.test.class_names
-    if not 2 <= len(names) <= MOST_CLASSES:
-        return ""
-    answers = knn_scores(comparison, "trained", content.k, content.temperature).predicted_M
+    if not 2 <= len(names) <= MAX_CLASSES:
+        return Markup("")
+    predicted = knn_scores(comparison, "trained", content.k, content.temperature).predicted_M
     counts_CC = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts_CC, (comparison.test.label_ids, answers.numpy()), 1)
-    drawing = plots.confusion(counts_CC, names, "kNN answers of the trained encoder")
-    return f'<div class="narrow">{drawing}</div>'
+    np.add.at(counts_CC, (comparison.test.label_ids, predicted.numpy()), 1)
+    return Markup(plots.confusion(counts_CC, names, "kNN predictions of the trained encoder"))
 
 
-def _search(search: Search, content: Content) -> str:
-    query = markup.figure(
-        _moving(search.query, content), search.query.caption, alternative="the query"
-    )
-    rows = [
-        f'<div class="row"><span>{name}</span><div class="found">'
-        f"{''.join(_hit(hit, content) for hit in found)}</div></div>"
-        for name, found in search.found.items()
-    ]
-    return f'<div class="search">{query}<div>{"".join(rows)}</div></div>'
+def _thumbnail(entry: Entry, content: Content) -> str:
+    return webp(glimpse(entry.path, start=entry.start, reader=content.comparison.reader))
 
 
-def _hit(hit: Hit, content: Content) -> str:
-    mark, kind = ("✓", "right") if hit.right else ("✗", "wrong")
-    caption = f"{mark} {hit.entry.caption} {hit.similarity:.2f}"
-    return markup.figure(_moving(hit.entry, content), caption, kind)
-
-
-def _moving(entry: Entry, content: Content) -> str:
-    frames = glimpse(entry.path, start=entry.start, reader=content.comparison.reader)
-    return webp(frames)
-
-
-def _quarantine(facts: RunFacts) -> str:
-    bad = facts.quarantined
-    if not bad:
-        return markup.paragraph("No video was left out of training.", "faint")
-    table = markup.table(["left out", "reason"], bad)
-    return markup.details(f"{len(bad)} left out of training as unreadable", table)
-
-
-def _classes(part: Manifest) -> str:
-    return str(len(set(part.label_ids.tolist()) - {-1})) if part.class_names else "-"
-
-
-def _hundredths(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _classes(split: Manifest) -> str:
+    return str(len(set(split.label_ids.tolist()) - {-1})) if split.class_names else "-"

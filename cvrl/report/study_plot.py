@@ -1,32 +1,34 @@
-"""A study as one picture: a dot a run, a line for the untrained network and one for chance."""
+"""Plot a study: a dot per run, a line for random init and one for chance."""
+
+from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from cvrl.evaluation.card import SCORE_TITLES, main_score
 from cvrl.report.plots import ACCENT, STYLE
+from cvrl.report.templating import row_title
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GREY = "#8a94a0"
 
 
 def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) -> None:
-    """Draw what :func:`cvrl.engine.studies.study.run_study` wrote to ``results.json``.
+    """Plot the results of :func:`cvrl.engine.studies.study.run_study`.
 
     Args:
         records: dictionaries with arm, seed, protocol, row and scores in [0, 1]; the first score of
             each protocol is drawn, and records without one are left out.
-        path: a PNG.
+        path: the PNG.
 
     Raises:
-        UserError: nothing to draw.
+        UserError: no scores to plot.
 
     Example:
         >>> import tempfile
@@ -34,16 +36,19 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
         >>> rest = [{**one, "row": row, "top1": 0.25} for row in ("untrained", "chance")]
         >>> plot_study([one, *rest], tempfile.mkdtemp() + "/study.png")
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     drawn = [
         {**record, "score": name, "share": record[name]}
         for record in records
         if (name := main_score(record)) is not None
     ]
     if not drawn:
-        raise UserError(path, "has no results to draw", "run the study first")
+        raise UserError(path, "no results to plot", "run the study first")
     protocols = list(dict.fromkeys(record["protocol"] for record in drawn))
     arms = list(dict.fromkeys(record["arm"] for record in drawn))
-    with matplotlib.rc_context({**STYLE, "text.color": "black", **_black()}):
+    with rc_context({**STYLE, "text.color": "black", **_black()}):
         size = (2.2 + 2.6 * len(protocols), 0.9 + 0.28 * len(arms))
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
@@ -60,7 +65,7 @@ def plot_study(records: Sequence[Mapping[str, Any]], path: str | PathLike[str]) 
 
 
 def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> None:
-    """One protocol: every seed's score as a dot, their mean as a bar's end."""
+    """Plot one protocol: a dot per seed, a bar for their mean."""
     for place, arm in enumerate(arms):
         scores = [100 * r["share"] for r in records if (r["arm"], r["row"]) == (arm, "trained")]
         if scores:
@@ -69,7 +74,7 @@ def _panel(axes: Axes, records: Sequence[Mapping[str, Any]], arms: Sequence[str]
     for row, style in (("untrained", "--"), ("chance", ":")):
         scores = [100 * r["share"] for r in records if r["row"] == row]
         if scores:
-            axes.axvline(statistics.mean(scores), color=GREY, linestyle=style, label=row)
+            axes.axvline(statistics.mean(scores), color=GREY, linestyle=style, label=row_title(row))
     axes.set_xlim(left=0)
 
 

@@ -1,4 +1,4 @@
-"""What a classifier sees over the time of a video, as a picture.
+"""Plot the class probabilities of a video over time.
 
 Shape suffixes: N clips, K classes.
 """
@@ -7,9 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.prediction.multiview import VideoAnswer, answer_videos
 from cvrl.evaluation.prediction.predict import file_stems, timeline_choice, write_timeline
@@ -17,23 +14,23 @@ from cvrl.models.classifier import Classifier
 from cvrl.report.plots import STYLE, any_script, shortened
 from cvrl.utils.io import atomic_path
 
-LINES = 6  # classes drawn; more cannot be told apart
+LINES = 6  # classes in a plot
 COLOURS = ("#3b82c4", "#d1495b", "#2e9e5b", "#e09f3e", "#7b5ea7", "#5c6770")
 
 
 def timeline_png(
     path: str | os.PathLike[str], answer: VideoAnswer, class_names: Sequence[str], title: str
 ) -> None:
-    """Draw the probabilities of the likeliest classes over a video.
+    """Plot the probabilities of the most likely classes over a video.
 
-    A point stands in the middle of its clip. Classes are those likeliest at any time, and listed by
-    how likely they are on the whole.
+    A point lies at the middle of its clip. The classes with the highest probability in any clip are
+    plotted, in the order of their probability for the whole video.
 
     Args:
-        path: the PNG; replaced as a whole.
-        answer: of one video, with clips all along it.
+        path: the PNG, written atomically.
+        answer: predictions for the clips of one video.
         class_names: K names.
-        title: of the picture.
+        title: of the plot.
 
     Example:
         >>> import tempfile
@@ -42,10 +39,13 @@ def timeline_png(
         >>> answer = VideoAnswer(0, torch.tensor([[0.2, 0.8], [0.6, 0.4]]), *times)
         >>> timeline_png(tempfile.mkdtemp() + "/t.png", answer, ["run", "jump"], "clip.mp4")
     """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     highest = answer.probability_NK.amax(dim=0).topk(min(LINES, len(class_names))).indices.tolist()
     shown = sorted(highest, key=lambda k: -float(answer.probability_K[k]))
     middle_N = ((answer.start_N + answer.end_N) / 2).tolist()
-    with matplotlib.rc_context(STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8.0, 3.2), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         marker = "o" if len(middle_N) <= 40 else None
@@ -79,18 +79,18 @@ def write_timelines(
     crops: int = 3,
     workers: int = 0,
 ) -> Iterator[tuple[Path, Path]]:
-    """Write what a classifier sees over the time of each video, as CSV and PNG.
+    """Write the class probabilities of each video over time as CSV and PNG.
 
     Args:
-        classifier: as ``load_classifier`` gives it.
-        videos: which; those that cannot be decoded have no files.
-        folder: for the files, which are named after the videos.
-        every: seconds from the start of one clip to that of the next; None for half a clip.
-        crops: 1 is the centre, 3 lie along the longer side.
-        workers: loader processes; 0 decodes in this one.
+        classifier: from ``load_classifier``.
+        videos: videos to classify; unreadable ones are skipped.
+        folder: output folder; the files are named after the videos.
+        every: seconds between the starts of clips; None for half a clip.
+        crops: 1 for the centre crop, 3 for crops along the longer side.
+        workers: loader processes; 0 decodes in this process.
 
     Yields:
-        The two files of a video, when they are written.
+        The CSV and the PNG of each video.
     """
     stems, choice = file_stems(videos.paths), timeline_choice(classifier, every)
     answers = answer_videos(

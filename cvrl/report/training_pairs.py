@@ -1,4 +1,4 @@
-"""What the model sees while it trains: clips of one video, sampled and augmented by the run.
+"""Training clips of some videos, sampled and augmented as in the run.
 
 Shapes: V clips of a video, C channels, T frames, H W pixels.
 """
@@ -15,12 +15,12 @@ from cvrl.data.sampler import Visit
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng
 
-MEAN, STD = 0.45, 0.225  # what `normalise` of the recipes subtracts and divides by
+MEAN, STD = 0.45, 0.225  # of the recipes' `normalise`
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The clips of one video as one training step would get them.
+    """The clips of one video as in a training step.
 
     Attributes:
         caption: label or file name, and where the clips start.
@@ -34,16 +34,16 @@ class Pair:
 def draw_pairs_of_run(
     dataset: TrainDataset, *, count: int = 6, seed: int = 0, normalised: bool = False
 ) -> list[Pair]:
-    """Sample some videos as the first epoch does.
+    """Sample clips of some videos as in the first epoch.
 
     Args:
-        dataset: the training samples, augmented on the worker.
-        count: how many videos at most, drawn at random.
-        seed: of their choice.
-        normalised: whether the recipe ends with a shift and scale, which is undone to be seen.
+        dataset: training samples, augmented on the worker.
+        count: maximum number of videos, drawn at random.
+        seed: of the choice of videos.
+        normalised: whether the recipe normalises; it is undone here.
 
     Returns:
-        The pairs; fewer, or none, where videos cannot be read.
+        The pairs; fewer than `count` if videos cannot be read.
     """
     manifest = dataset.manifest
     pairs = []
@@ -51,7 +51,7 @@ def draw_pairs_of_run(
         try:
             sample = dataset[Visit(0, int(row))]
         except (CorruptVideoError, UserError):
-            break  # too many are bad; the page says so where it lists them
+            break  # too many are unreadable; the page lists them
         entry = manifest.row(sample.video_id)
         name = entry["label"] if entry["label"] is not None else Path(entry["path"]).name
         starts = " and ".join(f"{float(start):.1f} s" for start in sample.time_V)

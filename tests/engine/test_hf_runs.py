@@ -13,7 +13,7 @@ from cvrl.engine.scoring.score_run import score_run
 from cvrl.engine.trainer import train
 from cvrl.evaluation.features.clip_stream import ClipChoice
 from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
-from cvrl.explain.grad_cam import grad_cam, telling_stage
+from cvrl.explain.grad_cam import default_stage, grad_cam
 from cvrl.methods.finetune import Finetune
 from cvrl.utils.errors import UserError
 
@@ -115,7 +115,7 @@ def test_what_does_not_suit_it_is_refused(config_of, stored_transformer, key, va
 
 def test_its_heat_has_a_cell_a_token(folder):
     encoder = load_encoder(folder)
-    assert telling_stage(encoder) == "res5"
+    assert default_stage(encoder) == "res5"
     clips = torch.rand(1, 3, 4, 32, 32)
     heat = grad_cam(encoder, clips, lambda h_BD: h_BD[:, 0])
     assert heat.shape[2:] == (4, 4) and float(heat.max()) > 0

@@ -44,21 +44,21 @@ class TestWhatIsExplained:
     def test_the_answer_unless_a_class_is_named(
         self, encoder: Encoder, head: ClassHead, clip: str
     ) -> None:
-        assert explain(encoder, head, clip).words == "what speaks for right (98 %)"
+        assert explain(encoder, head, clip).words == "class right (98 %)"
         named = explain(encoder, head, clip, class_name="down")
-        assert named.words == "what speaks for down (2 %)"
+        assert named.words == "class down (2 %)"
         assert head.training
 
     def test_without_a_classifier_the_feature(self, encoder: Encoder, clip: str) -> None:
         heat = explain(encoder, None, clip)
-        assert heat.words == "what makes up the feature" and heat.map_Lhw.max() == 1
+        assert heat.words == "mean feature" and heat.map_Lhw.max() == 1
 
     def test_likeness_to_another_video(
         self, encoder: Encoder, head: ClassHead, clip: str, video_folder: Path
     ) -> None:
         other = sorted(video_folder.rglob("*.mp4"))[8]
         heat = explain(encoder, head, clip, like=str(other))
-        assert heat.words == f"what resembles {other.name}"
+        assert heat.words == f"similarity to {other.name}"
         assert not np.array_equal(heat.map_Lhw, explain(encoder, None, clip).map_Lhw)
 
     def test_the_stage_is_one_that_can_say_where(self, encoder: Encoder, clip: str) -> None:
@@ -70,7 +70,7 @@ class TestWhatIsExplained:
     def test_a_class_needs_a_classifier(self, encoder: Encoder, head: ClassHead, clip: str) -> None:
         with pytest.raises(UserError, match="the model has no classifier"):
             explain(encoder, None, clip, class_name="down")
-        with pytest.raises(UserError, match="asked beside another video"):
+        with pytest.raises(UserError, match="combined with another video"):
             explain(encoder, head, clip, class_name="down", like=clip)
         with pytest.raises(UserError, match=r"did you mean right\?"):
             explain(encoder, head, clip, class_name="rihgt")

@@ -19,11 +19,11 @@ from cvrl.explain.grad_cam import (
     class_logit,
     class_number,
     covering_starts,
+    default_stage,
     feature_of_video,
     grad_cam,
     heat_of_video,
     stitch,
-    telling_stage,
 )
 from cvrl.models.backbones import STAGES, Encoder, build_encoder
 from cvrl.models.heads import ClassHead
@@ -150,7 +150,7 @@ class TestStage:
         encoder.size = size
         if size < 32:
             encoder.strides = (8, 16, 16)
-        assert telling_stage(encoder) == stage
+        assert default_stage(encoder) == stage
         assert encoder.training
         cells = {name: maps.shape[-1] for name, maps in encoder.stages(
             torch.rand(2, 3, 8, size, size)

@@ -18,7 +18,7 @@ from cvrl.evaluation.card import Result, Row, example_card
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.pretrained import load_encoder, save_model
 from cvrl.report.comparison import Comparison, compare
-from cvrl.report.run_summary import RunFacts, read_run
+from cvrl.report.run_summary import RunSummary, read_run
 
 SCORES = {"trained": 0.75, "untrained": 0.5, "chance": 0.5}
 METRICS = [
@@ -58,7 +58,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, video_folder: Path) -> 
 
 
 @pytest.fixture(scope="session")
-def facts(run_folder: Path) -> RunFacts:
+def summary(run_folder: Path) -> RunSummary:
     return read_run(run_folder, clips_per_step=8)
 
 

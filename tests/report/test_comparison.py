@@ -75,7 +75,7 @@ def test_without_labels_there_is_one_part(unlabelled: Comparison) -> None:
     assert unlabelled.train is None
     assert unlabelled.train_features == {}
     assert unlabelled.test_means("untrained").shape == (12, 32)
-    with pytest.raises(ValueError, match="labelled training part"):
+    with pytest.raises(ValueError, match="labelled training split"):
         knn_scores(unlabelled, "trained")
     with pytest.raises(KeyError):
         unlabelled.train_means("trained")
@@ -122,7 +122,7 @@ def test_videos_known_to_be_bad_are_not_opened(
 
 
 def test_nothing_readable_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(UserError, match="no video that can be read"):
+    with pytest.raises(UserError, match="has no readable video"):
         compare(encoder, Parts(listed(["/gone/a.mp4", "/gone/b.mp4"])))
 
 
@@ -134,3 +134,8 @@ def test_a_linear_probe_is_scored_where_there_is_something_to_learn(
     assert comparison.train is not None
     one_class = replace(comparison.train, label_ids=comparison.train.label_ids * 0)
     assert linear_score(replace(comparison, train=one_class), "trained") is None
+
+
+def test_still_clips_are_encoded_only_if_asked(encoder: Encoder, parts: Parts) -> None:
+    without = compare(encoder, parts, max_videos=2, still=False)
+    assert list(without.test_features) == list(without.train_features) == ["trained", "untrained"]

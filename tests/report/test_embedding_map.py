@@ -53,7 +53,7 @@ def test_zero_features_do_no_harm() -> None:
 
 
 def test_a_map_needs_two_points() -> None:
-    with pytest.raises(ValueError, match="two videos or more, not 1"):
+    with pytest.raises(ValueError, match="at least two videos, not 1"):
         project(np.ones((1, 3), np.float32))
 
 

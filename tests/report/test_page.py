@@ -15,11 +15,11 @@ from cvrl.data.manifest import Manifest
 from cvrl.report import page
 from cvrl.report.comparison import Comparison
 from cvrl.report.page import render, write_report
-from cvrl.report.run_summary import RunFacts, read_run
+from cvrl.report.run_summary import RunSummary, read_run
 from cvrl.report.sections import Content
 from cvrl.report.training_pairs import Pair
 
-ALL = ["results", "motion", "neighbours", "map", "training", "views", "data", "again"]
+ALL = [anchor for anchor, _, _ in page.SECTIONS]
 Write = Callable[..., str]
 
 
@@ -52,9 +52,9 @@ def write(run_folder: Path, tmp_path: Path, comparison: Comparison) -> Write:
     def call(shown: Comparison = comparison, **changes: object) -> str:
         folder = tmp_path / "small"
         shutil.copytree(run_folder, folder, dirs_exist_ok=True)
-        facts = replace(read_run(folder, clips_per_step=8), **changes)
+        run = replace(read_run(folder, clips_per_step=8), **changes)
         clips = np.zeros((2, 3, 8, 8, 3), np.uint8)
-        html, png = write_report(facts, shown, [Pair("hop", clips)], k=5, searches=2)
+        html, png = write_report(run, shown, [Pair("hop", clips)], k=5, searches=2)
         assert html == folder / "report.html" and png == folder / "report.png"
         with Image.open(png) as picture:
             assert picture.format == "PNG" and min(picture.size) > 200
@@ -81,12 +81,12 @@ def test_the_page_asks_for_nothing_from_elsewhere(write: Write) -> None:
 
 def test_without_labels_the_page_shows_what_it_can(write: Write, unlabelled: Comparison) -> None:
     addresses = Addresses(write(unlabelled))
-    assert addresses.ids == [anchor for anchor in ALL if anchor != "motion"]
+    assert addresses.ids == [anchor for anchor in ALL if anchor != "perturbations"]
 
 
 def test_a_run_that_was_not_evaluated_has_a_page(write: Write) -> None:
     text = write(results=[], metrics=[], environment="")
-    assert "not evaluated yet" in text
+    assert "Not evaluated yet" in text
     assert Addresses(text).ids == [a for a in ALL if a not in ("results", "training")]
 
 
@@ -104,7 +104,7 @@ def test_names_of_classes_and_files_are_text(write: Write, comparison: Compariso
     shown = replace(comparison, test=renamed(comparison.test), train=renamed(comparison.train))
     text = write(shown)
     assert "<script" not in text
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in text
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in text
 
 
 def test_a_page_is_replaced_as_a_whole(
@@ -123,9 +123,9 @@ def test_a_page_is_replaced_as_a_whole(
     assert not [path for path in folder.iterdir() if ".tmp" in path.name]
 
 
-def test_the_same_content_gives_the_same_page(facts: RunFacts, comparison: Comparison) -> None:
+def test_the_same_content_gives_the_same_page(summary: RunSummary, comparison: Comparison) -> None:
     from cvrl.report.neighbours import find_neighbours
 
     hood = find_neighbours(comparison, shown=1)
-    content = Content(facts, comparison, hood, pairs=[])
+    content = Content(summary, comparison, hood, pairs=[])
     assert render(content) == render(content)

@@ -3,12 +3,22 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cvrl.data.perturbations import Perturbation
+from cvrl.data.splits import Parts, list_sha256
 from cvrl.evaluation.card import Result, Row, example_card
-from cvrl.report.run_summary import RunFacts, read_run, series, training_seconds
+from cvrl.evaluation.random_init import weights_sha256
+from cvrl.models.backbones import Encoder
+from cvrl.report.run_summary import (
+    RunSummary,
+    perturbed_results,
+    read_run,
+    series,
+    training_seconds,
+)
 from cvrl.utils.errors import UserError
 
 
@@ -21,21 +31,21 @@ def bare(tmp_path: Path) -> Path:
     return folder
 
 
-def test_everything_of_a_run_is_read(facts: RunFacts) -> None:
-    assert facts.name == "small"
-    assert "r3d" in facts.config
-    assert facts.environment.startswith("python")
-    assert [record["step"] for record in facts.metrics] == [5, 10, 10]
-    assert [result.card.protocol for result in facts.results] == ["knn"]
-    assert facts.quarantined == [("bad <1>.mp4", "no video stream")]
-    assert facts.clips_per_step == 8
+def test_everything_of_a_run_is_read(summary: RunSummary) -> None:
+    assert summary.name == "small"
+    assert "r3d" in summary.config
+    assert summary.environment.startswith("python")
+    assert [record["step"] for record in summary.metrics] == [5, 10, 10]
+    assert [result.card.protocol for result in summary.results] == ["knn"]
+    assert summary.quarantined == [("bad <1>.mp4", "no video stream")]
+    assert summary.clips_per_step == 8
 
 
 def test_a_run_that_was_only_begun_can_be_read(bare: Path) -> None:
-    facts = read_run(bare)
-    assert facts.metrics == facts.results == facts.quarantined == []
-    assert facts.environment == ""
-    assert len(facts.commands) == 2  # nothing was evaluated
+    summary = read_run(bare)
+    assert summary.metrics == summary.results == summary.quarantined == []
+    assert summary.environment == ""
+    assert len(summary.commands) == 2  # nothing was evaluated
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -47,7 +57,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_broken_result_is_named(bare: Path, content: str) -> None:
     (bare / "eval").mkdir()
     (bare / "eval" / "knn.json").write_text(content)
-    with pytest.raises(UserError, match=r"knn.json: is no result.*evaluate.py again"):
+    with pytest.raises(
+        UserError, match=r"knn.json: is not an evaluation result.*evaluate.py again"
+    ):
         read_run(bare)
 
 
@@ -55,10 +67,10 @@ def test_results_come_in_the_order_they_are_asked_about(bare: Path) -> None:
     for protocol in ("instance", "finetune", "linear", "knn"):
         card = replace(example_card(), protocol=protocol)
         Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
-    facts = read_run(bare)
-    order = [result.card.protocol for result in facts.results]
+    summary = read_run(bare)
+    order = [result.card.protocol for result in summary.results]
     assert order == ["knn", "linear", "instance", "finetune"]
-    assert facts.commands[1].endswith("--protocol knn linear instance finetune")
+    assert summary.commands[1].endswith("--protocol knn linear instance finetune")
 
 
 def test_results_on_still_clips_come_last_and_have_a_command_of_their_own(bare: Path) -> None:
@@ -67,11 +79,11 @@ def test_results_on_still_clips_come_last_and_have_a_command_of_their_own(bare: 
             show: Perturbation = "still" if still else "plain"
             card = replace(example_card(), protocol=protocol, show=show, train_show=show)
             Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
-    facts = read_run(bare)
-    cards = [result.card for result in facts.results]
+    summary = read_run(bare)
+    cards = [result.card for result in summary.results]
     assert [card.protocol for card in cards] == ["knn", "linear"] * 2
     assert [card.show == "still" for card in cards] == [False, False, True, True]
-    moving, still_command = facts.commands[1:3]
+    moving, still_command = summary.commands[1:3]
     assert moving.endswith("--protocol knn linear")
     assert still_command.endswith("--protocol knn linear --show still")
 
@@ -98,15 +110,15 @@ def test_what_was_taught_on_plain_clips_comes_from_one_command(bare: Path) -> No
     for show, taught in (("still", "plain"), ("plain", "plain"), ("still", "still")):
         card = replace(example_card(), show=show, train_show=taught)
         Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
-    facts = read_run(bare)
-    taught = [(result.card.show, result.card.train_show) for result in facts.results]
+    summary = read_run(bare)
+    taught = [(result.card.show, result.card.train_show) for result in summary.results]
     assert taught == [("plain", "plain"), ("still", "still"), ("still", "plain")]
-    assert facts.commands[1].endswith("--protocol knn --show plain still")
-    assert facts.commands[2].startswith("python tools/report.py")
+    assert summary.commands[1].endswith("--protocol knn --show plain still")
+    assert summary.commands[2].startswith("python tools/report.py")
 
 
-def test_the_commands_make_the_run_again(run_folder: Path, facts: RunFacts) -> None:
-    train, evaluate, report = facts.commands
+def test_the_commands_make_the_run_again(run_folder: Path, summary: RunSummary) -> None:
+    train, evaluate, report = summary.commands
     assert f"--config {run_folder}/config.yaml output={run_folder}-again" in train
     assert evaluate.endswith(f"--checkpoint {run_folder}-again --protocol knn")
     assert report == f"python tools/report.py --run {run_folder}-again"
@@ -136,8 +148,8 @@ def test_a_series_leaves_out_records_without_the_quantity() -> None:
     assert series(records, "knn_top1") == ([], [])
 
 
-def test_the_length_of_a_run_adds_up_its_stretches(facts: RunFacts) -> None:
-    assert training_seconds(facts.metrics, clips_per_step=8) == pytest.approx(
+def test_the_length_of_a_run_adds_up_its_stretches(summary: RunSummary) -> None:
+    assert training_seconds(summary.metrics, clips_per_step=8) == pytest.approx(
         5 * 8 / 10 + 5 * 8 / 20
     )
 
@@ -147,3 +159,28 @@ def test_the_length_of_a_run_adds_up_its_stretches(facts: RunFacts) -> None:
 )
 def test_no_length_without_what_it_takes(records: list[dict[str, float]], clips: int) -> None:
     assert training_seconds(records, clips) is None
+
+
+def test_stored_results_are_reused_if_their_cards_agree(encoder: Encoder, parts: Parts) -> None:
+    assert parts.train is not None
+    card = replace(
+        example_card(),
+        weights_sha256=weights_sha256(encoder),
+        test_list=list_sha256(parts.test),
+        train_list=list_sha256(parts.train),
+    )
+    still = replace(card, show="still", train_show="still", notes=["16 videos"])
+    taught_plain = replace(still, train_show="plain")
+    rows = [Row("trained", {"top1": 0.5})]
+    plain, same, other = (Result(c, rows) for c in (card, still, taught_plain))
+    assert perturbed_results([other, plain, same], encoder, parts) == [plain, same]
+    assert perturbed_results([plain, other], encoder, parts) == []
+    changes: list[dict[str, Any]] = [
+        {"weights_sha256": "0" * 64}, {"test_list": ""}, {"train_list": "x"}
+    ]  # fmt: skip
+    for change in changes:
+        stale = [Result(replace(c, **change), rows) for c in (card, still)]
+        assert perturbed_results(stale, encoder, parts) == []
+    more_clips = Result(replace(still, clips_per_video=10), rows)
+    assert perturbed_results([plain, more_clips], encoder, parts) == []
+    assert perturbed_results([plain, same], encoder, Parts(parts.test)) == []

@@ -38,13 +38,13 @@ def test_every_run_is_a_dot_at_its_score(tmp_path, monkeypatch):
     dots = [line for line in knn.lines if line.get_marker() == "o"]
     assert [list(dot.get_xdata()) for dot in dots] == [[50.0, 51.0, 52.0]] * 2
     lines = {line.get_label(): line.get_xdata()[0] for line in knn.lines if line not in dots}
-    assert lines == {"untrained": pytest.approx(30.0), "chance": pytest.approx(25.0)}
+    assert lines == {"random init": pytest.approx(30.0), "chance": pytest.approx(25.0)}
 
 
 def test_scores_that_are_no_top1_are_left_out(tmp_path):
     other = {"arm": "CVRL", "seed": 0, "protocol": "pretext", "row": "trained", "share": 0.4}
     plot_study([*records(), other], tmp_path / "study.png")
-    with pytest.raises(UserError, match="no results to draw"):
+    with pytest.raises(UserError, match="no results to plot"):
         plot_study([other], tmp_path / "empty.png")
 
 

@@ -55,7 +55,7 @@ def test_it_writes_a_video_and_a_strip(
     clip = video_folder / "down" / "down_0.mp4"
     run("--checkpoint", model, clip, "--class", "right", "--output", tmp_path / "out.mp4")
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("what speaks for right (")
+    assert said[0].startswith("class right (")
     assert said[0].endswith(" %), in 4 x 4 cells of res3")
     assert said[1:] == [str(tmp_path / "out.mp4"), str(tmp_path / "out.png")]
     with open_video(clip) as before, open_video(tmp_path / "out.mp4") as after:
@@ -67,7 +67,7 @@ def test_it_writes_a_video_and_a_strip(
     [
         (["--class", "rigth"], "class rigth: is unknown to the model; did you mean right?"),
         (["--like", "nowhere.mp4"], "nowhere.mp4: no such file"),
-        (["--output", "out.avi"], "--output out.avi: is no name for a video"),
+        (["--output", "out.avi"], "--output out.avi: is not an MP4 file"),
     ],
 )
 def test_refusals_are_one_line(

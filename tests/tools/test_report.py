@@ -45,7 +45,7 @@ def test_the_tool_writes_page_and_picture(tmp_path: Path, video_folder: Path) ->
     page = (run / "report.html").read_text("utf-8")
     assert page.count('class="search"') == 2
     assert page.count('class="pair"') == 6
-    assert "not evaluated yet" in page
+    assert "Not evaluated yet" in page
 
 
 def test_videos_without_labels(tmp_path: Path, video_folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_videos_without_labels(tmp_path: Path, video_folder: Path) -> None:
     run = make_run(tmp_path / "run", flat)
     done = call("--run", run, "--searches", 2)
     assert done.returncode == 0, done.stderr
-    assert "own video" in (run / "report.html").read_text("utf-8")
+    assert "their own video" in (run / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("missing", ["everything", "model.safetensors", "config.yaml"])
