@@ -261,12 +261,12 @@ def _title(result: Result) -> str:
 
 def _stored_rows(stored: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """Table of stored results: a column for each protocol, a row for each perturbation."""
-    by_key = {(result.card.protocol, result.card.show): result for result in stored}
+    by_key = {(result.card.protocol, str(result.card.show)): result for result in stored}
     protocols = list(dict.fromkeys(protocol for protocol, _ in by_key))
     titles = [main_scores(by_key[protocol, "plain"])[0] for protocol in protocols]
 
     def cells(show: str, *names: str) -> list[str]:
-        found = [by_key.get((protocol, show)) for protocol in protocols]  # type: ignore[call-overload]
+        found = [by_key.get((protocol, show)) for protocol in protocols]
         return [percent(_main_score(result, names)) for result in found]
 
     shows = [show for show in PERTURBATION_TITLES if any(show == own for _, own in by_key)]
