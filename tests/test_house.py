@@ -70,6 +70,7 @@ HEAVY = (
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "decord": "decord2",
+    "jinja2": "Jinja2",
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "yaml": "PyYAML",

@@ -1,18 +1,19 @@
-"""Look through a data set: decode every video once, write its manifest, show what is in it.
+"""Inspect a data set: decode every video once, write its manifest and print a summary.
 
 python tools/inspect_data.py FOLDER
 python tools/inspect_data.py list.csv --root videos --output manifest.csv --sheet sheet.png
+python tools/inspect_data.py FOLDER --sheet sheet.png --config configs/demo/synthetic.yaml
 python tools/inspect_data.py manifest.csv --audit configs/pretrain/order_small.yaml views.gap=4
 
 FOLDER may hold a folder a class, videos, or folders of frames; a list may be CSV with a header
 (path, label, group, split) or lines of `path label`. Train on the manifest with
-data.train=manifest.csv: bad files are left out. A scan that was stopped goes on where it was.
-Exit code: 0 also where some files are bad, 2 where none decodes or the input is wrong.
+data.train=manifest.csv: bad files are left out. A stopped scan resumes. Exit code: 0 also if some
+files are bad, 2 if none decodes or the input is wrong.
 
---audit takes a config, or the name of views such as rotated, and no manifest is written. Tiny
-probes try to tell the pretext labels by the mean colour of clips, their borders, their aspect,
-their place between key frames, and the difference at their seams. What they tell more than 3 sigma
-above chance is reported, with exit code 0. The figures go to --output where it is given.
+--audit takes a config, or the name of views such as rotated; no manifest is written. Small probes
+predict the pretext labels from the mean colour of clips, their borders, aspect ratio, position
+between key frames and the difference at their seams. Accuracies over 3 sigma above chance are
+reported, with exit code 0, and written to --output if it is given.
 """
 
 import argparse
@@ -29,13 +30,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("source", metavar="FOLDER", help="a folder, or a list of videos")
     parser.add_argument("--output", help="default: manifest.csv, and nothing of an audit")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
-    parser.add_argument("--sheet", help="PNG of sampled pairs after augmentation")
+    parser.add_argument("--sheet", help="PNG of training clips after augmentation")
+    parser.add_argument("--config", help="show the clips of this config in the sheet")
     parser.add_argument("--root", help="folder that relative paths in a list start from")
-    parser.add_argument(
-        "--split-column", default="split", help="column of the split; default: %(default)s"
-    )
+    parser.add_argument("--split-column", default="split", help="default: %(default)s")
     parser.add_argument("--audit", metavar="VIEWS", help="look for shortcuts in a pretext task")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the audited config")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the config")
     return parser.parse_intermixed_args()
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     """Inspect what the command line names."""
     args = vars(parse())
     set_up_logging()
-    views, overrides = args.pop("audit"), args.pop("overrides")
+    views, overrides, config = (args.pop(name) for name in ("audit", "overrides", "config"))
     # Imported here and not above: every decoding process reads this file.
     if views is not None:
         from rich.console import Console
@@ -56,8 +56,14 @@ def main() -> None:
         if args["output"]:
             write_audit(found, args["output"])
         return
-    if overrides:
-        raise UserError(overrides[0], "goes with --audit only", "leave it out")
+    if overrides and config is None:
+        raise UserError(overrides[0], "needs --audit or --config", "omit it")
+    if config is not None:
+        from cvrl.engine.build import preview_of
+
+        if args["sheet"] is None:
+            raise UserError("--config", "needs --sheet", "name the PNG with --sheet")
+        args["dataset_of"] = preview_of(config, args["source"], overrides)
     from cvrl.report.inspection import inspect
 
     inspect(**(args | {"output": args["output"] or "manifest.csv"}))

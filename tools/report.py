@@ -50,7 +50,6 @@ def main() -> None:
     source = {key: getattr(config.data, key) for key in SOURCE}
     parts = read_splits(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
     dataset = build.build_dataset(config, build.build_data(config), views)
-    normalised = build.build_recipe(config).normalised
     stored = perturbed_results(run.results, encoder, parts)
     comparison = compare(
         encoder,
@@ -65,7 +64,7 @@ def main() -> None:
     page, picture = write_report(
         run,
         comparison,
-        draw_pairs_of_run(dataset, seed=args.seed, normalised=normalised),
+        draw_pairs_of_run(dataset, seed=args.seed),
         k=config.eval.k,
         temperature=config.eval.temperature,
         seed=args.seed,

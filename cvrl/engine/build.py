@@ -1,12 +1,14 @@
 """From a config to the objects of a run. Nothing below this room sees the config."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import torch
 
-from cvrl.config import Config, TrainConfig
+from cvrl.config import Config, TrainConfig, load_config
 from cvrl.data.cameras import events_of
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
@@ -266,6 +268,24 @@ def build_dataset(config: Config, data: Data, views: Views) -> TrainDataset:
         on_device=augments_on_device(config, views),
         least_side=1 if config.clip.upscale else config.clip.size,
     )
+
+
+def preview_of(
+    path: str | PathLike[str], source: str, overrides: Sequence[str] = ()
+) -> Callable[[Manifest], TrainDataset]:
+    """Read a config and return what makes its training samples from any list, to look at.
+
+    Args:
+        path: the config.
+        source: in place of ``data.train``.
+        overrides: of the config.
+
+    Raises:
+        UserError: as :func:`cvrl.config.load_config` raises.
+    """
+    config = load_config(path, [f"data.train={source}", "data.augment_on=worker", *overrides])
+    views = build_views(config)
+    return lambda videos: build_dataset(config, Data(videos, None, Parts(videos)), views)
 
 
 def augments_on_device(config: Config, views: Views) -> bool:

@@ -16,6 +16,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset
 from cvrl.data.manifest import Manifest
 from cvrl.data.sampler import Visit
+from cvrl.report.training_pairs import as_levels
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
@@ -84,6 +85,7 @@ def draw_pairs(
     spec: ClipSpec | None = None,
     size: int = 112,
     seed: int = 0,
+    dataset: TrainDataset | None = None,
 ) -> None:
     """Draw the pairs that CVRL would be trained on: sampled in time, augmented.
 
@@ -94,6 +96,8 @@ def draw_pairs(
         spec: the shape of a clip; None is 16 frames at stride 2.
         size: side of the augmented clips in pixels.
         seed: of interval, starts and augmentation.
+        dataset: training samples of a config to draw instead of CVRL's, augmented on the worker;
+            spec, size and seed are then not used.
 
     Raises:
         UserError: the manifest is empty.
@@ -105,13 +109,17 @@ def draw_pairs(
     """
     if not len(manifest):
         raise UserError(manifest.source, "no videos to draw", "give a list that names some")
-    spec = spec or ClipSpec(frames=16, stride=2)
-    dataset = TrainDataset(manifest, TemporalPair(spec), recipes.cvrl(size), seed=seed)
+    if dataset is None:
+        spec = spec or ClipSpec(frames=16, stride=2)
+        dataset = TrainDataset(manifest, TemporalPair(spec), recipes.cvrl(size), seed=seed)
     chosen = np.unique(np.linspace(0, len(manifest) - 1, min(videos, len(manifest))).astype(int))
     samples = [dataset[Visit(0, int(row))] for row in chosen]
     titles = [_title(manifest.row(one.video_id), one.time_V.tolist()) for one in samples]
-    caption = f"Temporal pairs of {spec.frames} frames at stride {spec.stride}, after augmentation"
-    contact_sheet([sample.clips_VCTHW for sample in samples], titles, path, caption=caption)
+    n_clips, _, n_frames = samples[0].clips_VCTHW.shape[:3]
+    stride = dataset.views.spec.stride
+    caption = f"{n_clips} clips of {n_frames} frames at stride {stride}, after augmentation"
+    clips = [as_levels(sample.clips_VCTHW, dataset.crop.normalised) for sample in samples]
+    contact_sheet(clips, titles, path, caption=caption)
 
 
 def _title(entry: dict[str, Any], starts: Sequence[float]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cvrl.data.clips import ClipSpec
+from cvrl.data.dataset import TrainDataset
 from cvrl.data.manifest import Manifest, read_manifest, write_manifest
 from cvrl.preparation.scan import scan
 from cvrl.report.contact_sheet import draw_pairs
@@ -29,6 +31,7 @@ def inspect(
     root: str | os.PathLike[str] | None = None,
     split_column: str = "split",
     console: Console | None = None,
+    dataset_of: Callable[[Manifest], TrainDataset] | None = None,
 ) -> Manifest:
     """Decode a data set once, write its manifest and print a summary.
 
@@ -38,10 +41,11 @@ def inspect(
         source: anything :func:`read_manifest` reads; files that are missing are listed as bad.
         output: the manifest to write, CSV.
         workers: decoding processes; None for one per core.
-        sheet: a PNG to draw sampled, augmented pairs into.
+        sheet: PNG of sampled and augmented training clips.
         root: folder of relative paths in a list.
         split_column: column of the split.
         console: prints the summary; None for standard output.
+        dataset_of: makes the training samples that the sheet shows; None for those of CVRL.
 
     Returns:
         The manifest as written, with the bad rows.
@@ -66,7 +70,8 @@ def inspect(
     if not len(good):
         raise UserError(source, "no video in it decodes", f"see the column reason in {output}")
     if sheet is not None:
-        draw_pairs(good, sheet, spec=WINDOW)
+        dataset = None if dataset_of is None else dataset_of(good)
+        draw_pairs(good, sheet, spec=WINDOW, dataset=dataset)
         console.print(f"drawn: {escape(str(sheet))}", soft_wrap=True)
     return manifest
 

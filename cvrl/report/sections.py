@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from cvrl.data.manifest import Manifest
+from cvrl.data.perturbations import SHOWS, Perturbation
 from cvrl.data.perturbations import TITLES as PERTURBATION_TITLES
 from cvrl.evaluation.card import (
     SCORE_TITLES,
@@ -198,7 +198,7 @@ def feature_map(content: Content) -> Section:
     for name in NETWORKS:
         positions, method = project(comparison.test_means(name).numpy(), content.seed)
         title = f"feature map of the {row_title(name)} network"
-        drawings[name] = Markup(map_svg(positions, colours, title))
+        drawings[name] = map_svg(positions, colours, title)
     return {"method": method, "videos": len(labels), "drawings": drawings, "colours": colour_of}
 
 
@@ -208,7 +208,7 @@ def curves(content: Content) -> Section:
     for key, title, is_share in CURVES:
         epochs, values = series(metrics, key)
         if values:
-            drawings.append(Markup(plots.curve(epochs, values, title, percent=is_share)))
+            drawings.append(plots.curve(epochs, values, title, percent=is_share))
     if not drawings:
         return {}
     seconds = training_seconds(metrics, content.run.clips_per_step)
@@ -261,15 +261,15 @@ def _title(result: Result) -> str:
 
 def _stored_rows(stored: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """Table of stored results: a column for each protocol, a row for each perturbation."""
-    by_key = {(result.card.protocol, str(result.card.show)): result for result in stored}
+    by_key = {(result.card.protocol, result.card.show): result for result in stored}
     protocols = list(dict.fromkeys(protocol for protocol, _ in by_key))
     titles = [main_scores(by_key[protocol, "plain"])[0] for protocol in protocols]
 
-    def cells(show: str, *names: str) -> list[str]:
+    def cells(show: Perturbation, *names: str) -> list[str]:
         found = [by_key.get((protocol, show)) for protocol in protocols]
         return [percent(_main_score(result, names)) for result in found]
 
-    shows = [show for show in PERTURBATION_TITLES if any(show == own for _, own in by_key)]
+    shows = [show for show in SHOWS if any(show == own for _, own in by_key)]
     rows = [[f"trained, {PERTURBATION_TITLES[show]}", *cells(show, "trained")] for show in shows]
     rows.append(["random init, as it runs", *cells("plain", "random_init", "untrained")])
     return ["", *titles], rows
@@ -293,15 +293,15 @@ def _computed_rows(content: Content) -> list[list[str]]:
     return rows
 
 
-def _confusion(content: Content) -> Markup:
+def _confusion(content: Content) -> str:
     comparison = content.comparison
     names = comparison.test.class_names
     if not 2 <= len(names) <= MAX_CLASSES:
-        return Markup("")
+        return ""
     predicted = knn_scores(comparison, "trained", content.k, content.temperature).predicted_M
     counts_CC = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(counts_CC, (comparison.test.label_ids, predicted.numpy()), 1)
-    return Markup(plots.confusion(counts_CC, names, "kNN predictions of the trained encoder"))
+    return plots.confusion(counts_CC, names, "kNN predictions of the trained encoder")
 
 
 def _thumbnail(entry: Entry, content: Content) -> str:

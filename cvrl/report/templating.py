@@ -1,4 +1,4 @@
-"""Render the page's Jinja2 templates; every text is escaped unless it is ``Markup``."""
+"""Render the page's Jinja2 templates; every text is escaped, only SVG plots are not."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def render_template(template: str, /, **values: Any) -> str:
 
     Args:
         template: file name.
-        values: what the template refers to; plain strings are escaped.
+        values: what the template refers to; strings are escaped.
 
     Raises:
         jinja2.UndefinedError: a value that the template needs is missing.

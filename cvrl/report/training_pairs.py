@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cvrl.data.dataset import TrainDataset
 from cvrl.data.sampler import Visit
@@ -31,16 +32,13 @@ class Pair:
     clips_VTHWC: NDArray[np.uint8]
 
 
-def draw_pairs_of_run(
-    dataset: TrainDataset, *, count: int = 6, seed: int = 0, normalised: bool = False
-) -> list[Pair]:
+def draw_pairs_of_run(dataset: TrainDataset, *, count: int = 6, seed: int = 0) -> list[Pair]:
     """Sample clips of some videos as in the first epoch.
 
     Args:
         dataset: training samples, augmented on the worker.
         count: maximum number of videos, drawn at random.
         seed: of the choice of videos.
-        normalised: whether the recipe normalises; it is undone here.
 
     Returns:
         The pairs; fewer than `count` if videos cannot be read.
@@ -55,8 +53,21 @@ def draw_pairs_of_run(
         entry = manifest.row(sample.video_id)
         name = entry["label"] if entry["label"] is not None else Path(entry["path"]).name
         starts = " and ".join(f"{float(start):.1f} s" for start in sample.time_V)
-        clips_VCTHW = sample.clips_VCTHW.float()
-        clips_VCTHW = clips_VCTHW * STD + MEAN if normalised else clips_VCTHW
-        levels = (clips_VCTHW.clamp(0, 1) * 255).round().to(torch.uint8)
+        levels = as_levels(sample.clips_VCTHW, dataset.crop.normalised)
         pairs.append(Pair(f"{name}, from {starts}", levels.permute(0, 2, 3, 4, 1).numpy()))
     return pairs
+
+
+def as_levels(clips: Tensor, normalised: bool = False) -> Tensor:
+    """Convert augmented clips to uint8.
+
+    Args:
+        clips: floats in [0, 1], or normalised by the recipe; any shape.
+        normalised: whether to undo the normalisation.
+
+    Example:
+        >>> as_levels(torch.tensor([0.0, 1.0])).tolist()
+        [0, 255]
+    """
+    clips = clips.float() * STD + MEAN if normalised else clips.float()
+    return (clips.clamp(0, 1) * 255).round().to(torch.uint8)

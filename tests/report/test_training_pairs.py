@@ -34,7 +34,7 @@ def test_pairs_are_the_samples_of_the_first_epoch(videos: Manifest) -> None:
 
 def test_normalised_clips_are_shown_as_they_were_before(videos: Manifest) -> None:
     plain = draw_pairs_of_run(samples(videos), count=3)
-    undone = draw_pairs_of_run(samples(videos, normalise=True), count=3, normalised=True)
+    undone = draw_pairs_of_run(samples(videos, normalise=True), count=3)
     for one, other in zip(plain, undone, strict=True):
         difference = one.clips_VTHWC.astype(int) - other.clips_VTHWC
         assert np.abs(difference).max() <= 1

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from cvrl.data.manifest import read_manifest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,3 +80,24 @@ def test_help(tmp_path):
 
 def test_the_file_is_parsing_and_one_call():
     assert len((REPOSITORY / "tools" / "inspect_data.py").read_text().splitlines()) <= 80
+
+
+def test_the_sheet_shows_the_clips_of_a_config(make_video, tmp_path):
+    make_video(tmp_path / "videos" / "a.mp4", 40)
+    (tmp_path / "c.yaml").write_text(
+        "clip: {frames: 4, stride: 2, size: 32}\naugment: {name: light, normalise: true}\n"
+    )
+    sheet = ("--sheet", "sheet.png", "--config", "c.yaml")
+    done = run("videos", *sheet, "views.clips=3", "--output", "m.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sheet.png") as picture:
+        columns, height = picture.size
+    assert columns == 2 * 12 + 3 * (4 * 34 - 2) + 2 * 12, "3 clips of 4 frames of 32 pixels"
+    assert height == 12 + 30 + 32 + 2 * 18 + 12
+
+
+def test_a_config_needs_a_sheet(make_video, tmp_path):
+    make_video(tmp_path / "videos" / "a.mp4", 40)
+    done = run("videos", "--config", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: --config: needs --sheet; name the PNG with --sheet\n"

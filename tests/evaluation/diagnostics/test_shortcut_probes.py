@@ -343,4 +343,4 @@ def test_wrong_input_is_named(arguments, message, video_folder):
 def test_overrides_without_an_audit_are_one_line_and_exit_code_2(tmp_path):
     done = command("videos", "views.gap=1", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "error: views.gap=1: goes with --audit only; leave it out\n"
+    assert done.stderr == "error: views.gap=1: needs --audit or --config; omit it\n"
