@@ -38,6 +38,8 @@ class Traits:
         interlaced: whether the first frame is made of two fields.
         upright: whether frames are shown as they are decoded.
         clean_keys: whether key frames truly start afresh, see :func:`cvrl.video.packets.is_idr`.
+        reorders: whether the decoder may return frames in another order than their packets.
+        ascending: whether times ascend in presentation order, as far as was looked.
 
     Example:
         >>> formats = frozenset(("mov", "mp4"))
@@ -55,6 +57,8 @@ class Traits:
     interlaced: bool
     upright: bool
     clean_keys: bool
+    reorders: bool = False
+    ascending: bool = True
 
 
 def packets_are_frames(traits: Traits, packets: Packets, timeline: Timeline) -> bool:
@@ -76,6 +80,9 @@ def packets_are_frames(traits: Traits, packets: Packets, timeline: Timeline) -> 
         and not traits.interlaced  # a packet may hold one field of two
         and not ("avi" in traits.containers and packets.reordered)  # its times are guesses
         and packets.smallest >= smallest
+        and traits.ascending
+        # Stamped with decoding times: only decoding tells the presentation order.
+        and not (traits.reorders and traits.codec != "mpeg4" and not packets.reordered)
     )
 
 

@@ -172,6 +172,20 @@ def seconds(pts_N: NDArray[np.int64], unit: Fraction) -> NDArray[np.float64]:
     return pts_N.astype(np.float64) * unit.numerator / unit.denominator
 
 
+def is_b_picture(packet: bytes) -> bool:
+    r"""Whether the first picture of an MPEG-4 (part 2) packet is a B-frame.
+
+    Args:
+        packet: of the file; a picture starts with ``00 00 01 b6`` and two bits for its type.
+
+    Example:
+        >>> is_b_picture(b"\0\0\1\xb6\x80..."), is_b_picture(b"\0\0\1\xb6\x40...")
+        (True, False)
+    """
+    at = packet.find(b"\0\0\1\xb6") + 4
+    return 4 <= at < len(packet) and packet[at] >> 6 == 2
+
+
 def is_idr(packet: bytes, extradata: bytes | None) -> bool:
     r"""Whether an H.264 packet truly starts afresh: its first slice is an IDR slice.
 

@@ -14,7 +14,7 @@ from cvrl.video.container import claimed_frames, turn_of, video_stream
 from cvrl.video.decord_agreement import Traits
 from cvrl.video.limits import Clock, Limits, reason_of
 from cvrl.video.orientation import Turn
-from cvrl.video.packets import Packets, Timeline, is_idr
+from cvrl.video.packets import Packets, Timeline, is_b_picture, is_idr
 
 if TYPE_CHECKING:
     from av import Packet
@@ -26,6 +26,9 @@ logger = logging.getLogger("cvrl")
 
 # Demuxers that open other files, wait for a network, or draw text as pictures.
 _REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
+
+# Frames decoded at the start of a stream with B-frames, to see whether their times ascend.
+_ORDER_PROBE = 8
 
 
 class File:
@@ -48,6 +51,7 @@ class File:
         self._reformatter = VideoReformatter()
         self._at_start = True
         self._skipping = False
+        self._ascending = True
         self._clean_keys = True  # as far as look() was asked to see
         self.formats = frozenset(container.format.name.split(","))
         self.stream = video_stream(path, container)
@@ -63,22 +67,43 @@ class File:
         packets = Packets()
         codec = self.stream.codec_context
         first: VideoFrame | None = None
+        shown: list[int | None] = []
+        probing = codec.name != "mpeg4"  # whose packets tell the order
         for packet in self._packets():  # of every stream, to see the clock often
             if packet.stream_index != self.stream.index:
                 continue
             if first is None:
-                first = next(iter(self.stream.decode(packet)), None)
+                frames = self.stream.decode(packet)
+                first = next(iter(frames), None)
+                shown += [frame.pts for frame in frames if probing]
+            elif probing and codec.has_b_frames and len(shown) < _ORDER_PROBE:
+                times = self._times_of(packet)
+                probing = times is not None
+                shown += times or ()
             if packet.size or packet.pts is not None:  # else it only flushes the decoder
                 # An edit list discards frames: without a time, they are not taken for frames.
                 pts = None if packet.is_discard else packet.pts
                 packets.append(pts, dts=packet.dts, size=packet.size, is_key=packet.is_keyframe)
+                if codec.name == "mpeg4" and packet.size:  # a B-frame is shown before the last I, P
+                    shown.insert(len(shown) - is_b_picture(bytes(packet)), pts)
                 if at_keys and packet.is_keyframe and codec.name == "h264":
                     self._clean_keys &= is_idr(bytes(packet), codec.extradata)
                 self.limits.check_count(self.path, len(packets))
         if first is None:
             raise CorruptVideoError(self.path, "no frame decodes")
         self.limits.check_size(self.path, first.height, first.width)
+        known = [pts for pts in shown if pts is not None]
+        self._ascending = known == sorted(known)
         return packets, first
+
+    def _times_of(self, packet: "Packet[Any]") -> list[int | None] | None:
+        """Times of the frames that the decoder returns for a packet; None where it fails."""
+        import av
+
+        try:
+            return [frame.pts for frame in self.stream.decode(packet)]
+        except av.FFmpegError:  # damage is reported by the read that meets it
+            return None
 
     def traits(self, first: "VideoFrame") -> Traits:
         """What decides how far the file can be trusted."""
@@ -93,6 +118,8 @@ class File:
             interlaced=first.interlaced_frame,
             upright=turn_of(first) == Turn(),
             clean_keys=self._clean_keys,
+            reorders=bool(self.stream.codec_context.has_b_frames),
+            ascending=self._ascending,
         )
 
     def decode(self) -> "Iterator[VideoFrame]":

@@ -873,3 +873,24 @@ def test_without_the_loop_filter_frames_are_near(video_folder):
         indices = range(0, len(exact), 2)
         apart = np.abs(near.frames(indices).astype(int) - exact.frames(indices).astype(int))
     assert 0 < apart.mean() < 8
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_b_frames_with_times_in_decoding_order_are_exact(codec, suffix, tmp_path):
+    path = tmp_path / f"copied{suffix}"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"bf": "2", "g": "9"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        still = rng.integers(0, 255, (48, 64, 3), np.uint8)
+        for shift in [*range(24), None]:
+            image = None if shift is None else np.roll(still, shift, axis=1)
+            frame = None if image is None else av.VideoFrame.from_ndarray(image)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts
+                container.mux(packet)
+    images, _ = plain_decode(path)
+    for index, image in enumerate(images):
+        np.testing.assert_array_equal(open_video(path).frames([index])[0], image, str(index))
+    assert_exact(path)
