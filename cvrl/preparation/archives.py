@@ -241,9 +241,11 @@ def _extract(
 ) -> None:
     """Write one member, unless it is there already in its full size."""
     path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts:
+        raise UserError(archive, f"its member {name!r} has no name of its own", _OWNER)
     if size is None or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         kind = "a link or device" if size is None else "outside the folder"
-        reason = f"its member '{name}' is {kind}, and nothing of it is trusted"
+        reason = f"its member {name!r} is {kind}, and nothing of it is trusted"
         raise UserError(archive, reason, _OWNER)
     beat()
     target = folder / path

@@ -7,10 +7,12 @@ under its name, size and time of change, so that a file's bytes are read once. A
 a temporary name and renamed, so concurrent workers and killed runs leave only what is whole.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
 from cvrl.utils.io import atomic_path
+from cvrl.video.limits import check_file
 from cvrl.video.reader import Decoder, Limits, open_video
 
 logger = logging.getLogger("cvrl")
@@ -108,28 +111,39 @@ class FrameCache:
         Raises:
             CorruptVideoError: the file cannot be decoded.
         """
+        if not os.path.isdir(path):
+            check_file(path)  # before it is hashed: a pipe or device may never end
         kind = f"{self.short_side}-lossy" if decoder == "lossy" else str(self.short_side)
         entry = self.folder / f"{self._content(path)}-{kind}.npy"
         if not entry.exists():
             video = open_video(path, limits=limits, decoder=decoder)
             if self._is_full() or Path(path).is_dir():
                 return video
-            with video:
+            try:
                 self._write(entry, video)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self._full = True
+                logger.warning("%s: the disk is full; further videos are decoded", self.folder)
+                return video
+            video.close()
         facts = json.loads(entry.with_suffix(".json").read_text())
         frames_NHWC = np.load(entry, mmap_mode="r")
         return CachedVideo(frames_NHWC, np.array(facts["times"]), facts["fps"])
 
     def _write(self, entry: Path, video: FrameSource) -> None:
-        with atomic_path(entry) as temporary:
-            kept: NDArray[np.uint8] | None = None
+        # Written plainly: a sparse memory map on a full disk ends the process with SIGBUS.
+        with atomic_path(entry) as temporary, open(temporary, "wb") as stream:
             for first in range(0, len(video), BLOCK):
                 block = np.arange(first, min(first + BLOCK, len(video)))
                 small_NHWC = _shrink(video.frames(block), self.short_side)
-                if kept is None:
-                    shape = (len(video), *small_NHWC.shape[1:])
-                    kept = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-                kept[block] = small_NHWC
+                if not first:
+                    header = np.lib.format.header_data_from_array_1_0(small_NHWC)
+                    header["shape"] = (len(video), *small_NHWC.shape[1:])
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(small_NHWC.tobytes())
+            stream.flush()
             facts = {"fps": video.fps, "times": video.times.tolist()}
             with atomic_path(entry.with_suffix(".json")) as facts_file:
                 facts_file.write_text(json.dumps(facts))
@@ -157,7 +171,7 @@ class FrameCache:
         except OSError:  # opening it says why; a folder of frames is not kept
             return "unreadable"
         content = digest.hexdigest()[:32]
-        with atomic_path(note) as temporary:
+        with suppress(OSError), atomic_path(note) as temporary:  # else it is hashed again
             temporary.write_text(content)
         return content
 

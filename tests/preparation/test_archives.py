@@ -303,3 +303,18 @@ def test_the_next_program_is_tried(tmp_path, monkeypatch):
     (programs / "unrar").unlink()
     with pytest.raises(UserError, match="cannot be unpacked: bsdtar: no codec"):
         unpack([archive], tmp_path / "other", workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_tar_member_without_a_name_is_refused(workers, tmp_path):
+    with tarfile.open(tmp_path / "videos.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("."))
+    with pytest.raises(UserError, match=r"its member '\.' has no name"):
+        unpack([tmp_path / "videos.tar"], tmp_path / "videos", workers=workers)
+
+
+def test_control_characters_in_a_member_name_do_not_reach_the_terminal(tmp_path):
+    write_tar(tmp_path / "videos.tar.gz", {"../\x1b[2Ja.avi": b"frames"})
+    with pytest.raises(UserError, match=r"\\x1b\[2Ja\.avi") as caught:
+        unpack([tmp_path / "videos.tar.gz"], tmp_path / "videos", workers=0)
+    assert "\x1b" not in str(caught.value)

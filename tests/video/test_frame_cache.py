@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,29 @@ def test_a_file_that_vanishes_while_sizes_are_added_up_counts_nothing(tmp_path):
     (item,) = os.scandir(tmp_path)
     (tmp_path / "a.npy").unlink()
     assert _size(item) == 0
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(CorruptVideoError, match="not a regular file"):
+        FrameCache(tmp_path / "cache", short_side=24).open(str(tmp_path / "pipe.mp4"), Limits())
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_the_cache_and_nothing_else(path, full_disk, caplog):
+    cache = FrameCache(full_disk, short_side=48)
+    for _ in range(2):
+        with cache.open(path, Limits()) as video, open_video(path) as expected:
+            np.testing.assert_array_equal(video.frames(np.arange(9)), expected.frames(range(9)))
+    assert caplog.text.count("the disk is full") == 1
+    assert not [item for item in os.listdir(full_disk) if item.endswith((".npy", ".json"))]
