@@ -16,7 +16,7 @@ def clean_labels(label: Any) -> Any:
         label: a pyarrow array of strings. A change of spelling is written to the log.
 
     Example:
-        >>> clean_labels(pa.array(["run", " run", "cafe\\u0301", ""])).to_pylist()
+        >>> clean_labels(pa.array(["run", " run", "cafe\u0301", ""])).to_pylist()
         ['run', 'run', 'café', None]
     """
     cleaned = pc.utf8_normalize(pc.utf8_trim_whitespace(label), form="NFC")

@@ -61,7 +61,7 @@ class Pool:
     def __init__(self):
         self.order = []
 
-    def submit(self, function, config, study):
+    def submit(self, function, config, *settings):
         from concurrent.futures import Future
 
         self.order.append(config)
