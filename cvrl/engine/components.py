@@ -1,11 +1,15 @@
-"""Views and methods by name: ``{name: moco}`` is the class ``METHOD`` of ``cvrl/methods/moco.py``.
+"""Build views and methods by name: ``{name: moco}`` is ``METHOD`` of ``cvrl/methods/moco.py``.
 
-A component whose keywords hold ``parts`` is made of others of its kind: each part is built first,
-and the whole is given them by the names they have in the config.
+A name that ends in ``.py`` is the path of a file outside the package. A component whose keywords
+hold ``parts`` is made of others of its kind: each part is built first, and the whole receives them
+under the names that they have in the config.
 """
 
 import importlib
+import importlib.util
 import inspect
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from cvrl.task import Task
 from cvrl.utils.checks import check_keywords, nearest
 from cvrl.utils.errors import UserError
 
-_ROOMS = {"views": "views", "method": "methods"}
+_FOLDERS = {"views": "views", "method": "methods"}
 Keywords = Mapping[str, Any]
 
 
@@ -26,7 +30,7 @@ def build_views(name: str, keywords: Keywords, spec: ClipSpec, place: str = "vie
     """The pretext task called ``name``.
 
     Args:
-        name: a file of ``cvrl/views``.
+        name: a file of ``cvrl/views``, or the path of a ``.py`` file.
         keywords: of its constructor.
         spec: the shape of a clip.
         place: where in the config it stands, for messages.
@@ -57,7 +61,7 @@ def build_method(
     """The method called ``name`` over an encoder.
 
     Args:
-        name: a file of ``cvrl/methods``.
+        name: a file of ``cvrl/methods``, or the path of a ``.py`` file.
         keywords: of its constructor.
         encoder: what it trains.
         facts: of the data and the run, taken by constructor keywords of their names.
@@ -139,7 +143,7 @@ def names(section: str) -> list[str]:
         >>> "temporal_pair" in names("views"), "simclr" in names("method")
         (True, True)
     """
-    folder = Path(inspect.getfile(cvrl)).parent / _ROOMS[section]
+    folder = Path(inspect.getfile(cvrl)).parent / _FOLDERS[section]
     return sorted(file.stem for file in folder.glob("[a-z]*.py"))
 
 
@@ -149,11 +153,36 @@ def _kinds(views_name: str) -> frozenset[str]:
 
 
 def _pick(section: str, name: str, place: str, constant: str) -> Any:
-    room = _ROOMS[section]
+    if name.endswith(".py"):
+        return _from_file(Path(name), f"{place}.name = {name}", constant)
+    folder = _FOLDERS[section]
     if name not in names(section):
         remedy = nearest(name, names(section))
-        raise UserError(f"{place}.name = {name}", f"no such file in cvrl/{room}", remedy)
-    return getattr(importlib.import_module(f"cvrl.{room}.{name}"), constant)
+        raise UserError(f"{place}.name = {name}", f"no such file in cvrl/{folder}", remedy)
+    return getattr(importlib.import_module(f"cvrl.{folder}.{name}"), constant)
+
+
+def _from_file(path: Path, place: str, constant: str) -> Any:
+    """The component that a Python file outside the package holds; the file is run once."""
+    path = path.resolve()
+    module_name = f"cvrl_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UserError(place, "no such file", "give the path of a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # where pickle looks for the class
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            reason = f"cannot be imported: {type(error).__name__}: {error}"
+            raise UserError(place, reason, "see docs/extending.md for an example") from error
+    if not hasattr(sys.modules[module_name], constant):
+        raise UserError(
+            place, f"defines no {constant}", f"end the file with {constant} = YourClass"
+        )
+    return getattr(sys.modules[module_name], constant)
 
 
 def _parts(given: Any, place: str) -> Iterator[tuple[str, str, Keywords, str]]:

@@ -110,3 +110,41 @@ def test_facts_are_not_the_users_to_give(encoder):
 def test_parts_belong_to_joint_alone():
     with pytest.raises(UserError, match=r"views\.parts: not a keyword"):
         build_views("temporal_pair", {"parts": {"a": PAIR}}, SPEC)
+
+
+OUTSIDE = '''
+from cvrl.views.temporal_pair import TemporalPair
+
+
+class Mine(TemporalPair):
+    """The same, in a file of the user's."""
+
+
+VIEWS = Mine
+'''
+
+
+def test_a_file_outside_the_package_is_a_component(tmp_path, monkeypatch):
+    import pickle
+
+    (tmp_path / "mine.py").write_text(OUTSIDE)
+    views = build_views(str(tmp_path / "mine.py"), {"clips": 3}, SPEC)
+    assert views.clips == 3 and type(views).__name__ == "Mine"
+    monkeypatch.chdir(tmp_path)  # a relative path is the same file, run once
+    assert type(build_views("mine.py", {}, SPEC)) is type(views)
+    assert pickle.loads(pickle.dumps(views)).clips == 3  # loader workers receive it so
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such file"),
+        ("import nowhere_to_be_found", "cannot be imported: ModuleNotFoundError"),
+        ("VIEW = 1", "defines no VIEWS"),
+    ],
+)
+def test_a_file_outside_that_is_no_component_is_refused(content, reason, tmp_path):
+    if content is not None:
+        (tmp_path / "other.py").write_text(content)
+    with pytest.raises(UserError, match=reason):
+        build_views(str(tmp_path / "other.py"), {}, SPEC)
