@@ -2,6 +2,7 @@
 #: make demo DATA=/path/to/videos   the same on your own, with labels if it holds a folder a class
 #: make test                        lint, types and tests
 #: make check                       lint and types alone
+#: make docs                        the documentation as a site, in site/
 #: make clean                       remove the environment and caches; runs/ stays
 #:
 #: PYTHON=python3.12 picks the interpreter, VENV=folder where its environment goes.
@@ -11,7 +12,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +63,9 @@ check: $(VENV)/.installed-test
 test: check
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not (real and slow)"
 
+docs: $(VENV)/.installed-test
+	$(PY) -m mkdocs build --strict --site-dir site
+
 clean:
-	rm -rf $(VENV) .venv-ci build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-ci build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find cvrl tools tests datasets -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,8 +49,12 @@ setup(
         "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
         # encoders of other libraries, see cvrl/models/hf.py
         "hf": ["transformers>=5.24"],
+        # the site: `make docs`
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": [
             "hypothesis>=6.100",
+            "mkdocs-material>=9.5",
+            "mkdocstrings-python>=1.10",
             "mypy~=2.4.0",
             "pytest>=8.2",
             "pytest-timeout>=2.3",

@@ -64,12 +64,10 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
             ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`).
 
     Returns:
-        The encoder in evaluation mode: ``encoder(clips_BCTHW) -> (B, D)``. It also has
-
-        * ``preprocess``: the evaluation transform, uint8 (..., C, T, H, W) to float
-          (..., C, T, S, S);
-        * ``clip``: the :class:`~cvrl.data.clips.ClipSpec` of its clips, ``size``: S in pixels;
-        * ``projector``: the projection head, or None.
+        The encoder in evaluation mode, ``encoder(clips_BCTHW) -> (B, D)``. Its attribute
+            ``preprocess`` is the evaluation transform, uint8 (..., C, T, H, W) to float
+            (..., C, T, S, S); ``clip`` is the ClipSpec of its clips, ``size`` is S in pixels, and
+            ``projector`` is the projection head, or None.
 
     Raises:
         UserError: no such file, a truncated one, or one that is not a cvrl model.

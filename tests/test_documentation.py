@@ -1,4 +1,8 @@
-"""Every command of the README runs, as a newcomer would type it, on small stand-ins."""
+"""Every command and example of the README and of docs/ runs, as a newcomer would type it.
+
+Videos, lists and training are small stand-ins. Commands in blocks marked ``text`` take hours or
+need data that is not here, and are not run.
+"""
 
 import os
 import re
@@ -11,21 +15,31 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.S)
-COMMANDS = [
-    line.split("   #")[0].strip()
-    for language, block in BLOCKS
-    if language == "bash"
-    for line in block.splitlines()
-    if line.strip()
-]
-EXTENDING = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
-PYTHON = [
-    block
-    for text in (README, EXTENDING)
-    for block in re.findall(r"```python\n(.*?)```", text, re.S)
-]
+DOCS = REPOSITORY / "docs"
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in DOCS.glob("*.md"))]
+
+
+def commands_of(page):
+    """The lines of a page's bash blocks."""
+    return [
+        line.split("   #")[0].strip()
+        for language, block in blocks_of(page)
+        if language == "bash"
+        for line in block.splitlines()
+        if line.strip()
+    ]
+
+
+def python_of(page):
+    """The Python blocks of a page, each with its own imports or those of the blocks above."""
+    return [block for language, block in blocks_of(page) if language == "python"]
+
+
+def blocks_of(page):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    return re.findall(r"```(\w+)\n(.*?)```", text, re.S)
+
+
 # A command stays as it is but for its length: a minute's training is enough to see that it works.
 SHORTER = {"train_net.py": ["train.steps=3", "train.batch_size=4", "data.workers=0"]}
 PARTS = {"finetune/hf.yaml": ["train.accumulate=1"]}  # of a batch of 4
@@ -58,7 +72,7 @@ def run(command, folder):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def desk(tmp_path_factory, video_folder):
     """A folder as a newcomer's: the repository's files, and videos of her own."""
     folder = tmp_path_factory.mktemp("desk")
@@ -74,6 +88,11 @@ def desk(tmp_path_factory, video_folder):
         person = ("ann", "bob", "cid")[row % 3]
         people.append(f"{video.relative_to(folder)},{video.parent.name},{person}")
     (folder / "weizmann4.csv").write_text("\n".join(people) + "\n")
+    partly = ["path,label,split"]  # every third video has no label
+    for row, video in enumerate(sorted(videos.rglob("*.mp4"))):
+        label = "" if row % 3 == 0 else video.parent.name
+        partly.append(f"{video.relative_to(folder)},{label},{('train', 'test')[row % 2]}")
+    (folder / "partly.csv").write_text("\n".join(partly) + "\n")
     store_large_model(folder / "videomae-base")
     return folder
 
@@ -88,17 +107,34 @@ def store_large_model(folder):
 
 
 def test_the_readme_has_the_commands_this_test_knows():
-    tools = {word for command in COMMANDS for word in command.split() if word.startswith("tools/")}
+    commands = commands_of("README.md")
+    tools = {word for command in commands for word in command.split() if word.startswith("tools/")}
     known = ("inspect_data", "train_net", "extract_features", "evaluate", "explain")
     assert {f"tools/{name}.py" for name in known} <= tools
-    for word in tools:
-        assert (REPOSITORY / word).is_file(), word
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_exist(page):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    path = r"(?:tools|configs|cvrl|datasets|docs)/[\w/]+\.(?:py|yaml|md|png)"
+    named = {*re.findall(path, text)} - {"cvrl/views/first_and_last.py"}  # an example
+    assert [name for name in sorted(named) if not (REPOSITORY / name).is_file()] == []
+
+
+def test_every_message_of_troubleshooting_is_in_the_code():
+    text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^`([^`]+)` :", text, re.M)
+    code = "\n".join(
+        file.read_text(encoding="utf-8") for file in (REPOSITORY / "cvrl").rglob("*.py")
+    )
+    assert len(messages) == 20
+    assert [message for message in messages if message not in code] == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_commands_run_in_their_order(desk, video_folder):
-    for command in COMMANDS:
+def test_the_commands_of_the_readme_run_in_their_order(desk, video_folder):
+    for command in commands_of("README.md"):
         if command.startswith("make "):
             continue  # `make test` runs this; `make demo` has its own test
         if "run_study.py" in command:
@@ -114,21 +150,60 @@ def test_the_commands_run_in_their_order(desk, video_folder):
     (desk / "my_videos" / "clip.mp4").symlink_to(first)
     usage = desk / "usage.py"
     usage.write_text(
-        PYTHON[0] + "\nprint(frames.shape, tuple(feature.shape) == (1, encoder.dim))\n"
+        python_of("README.md")[0]
+        + "\nprint(frames.shape, tuple(feature.shape) == (1, encoder.dim))\n"
     )
     assert run("python usage.py", desk).strip() == "(8, 48, 64, 3) True"
 
 
-def test_the_pretext_task_of_the_readme_works():
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if commands_of(page)])
+def test_the_commands_of_a_page_run_in_their_order(page, desk):
+    """A manifest and a trained run are there, as the quick start makes them."""
+    commands = commands_of(page)
+    if not any("output=runs/mine" in command for command in commands):
+        run("python tools/inspect_data.py my_videos --output manifest.csv", desk)
+        run(
+            "python tools/train_net.py --config configs/pretrain/cvrl_small.yaml"
+            " data.train=manifest.csv output=runs/mine",
+            desk,
+        )
+    for command in commands:
+        if "run_study.py" not in command:  # hours of training; tests/engine/studies run one
+            run(command, desk)
+
+
+def test_the_examples_of_the_pages_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = [(page, block) for page in PAGES[1:] for block in python_of(page)]
+    assert len(examples) >= 2
+    for page, block in examples:
+        space: dict[str, object] = {}
+        exec(compile(textwrap.dedent(block), page, "exec"), space)
+        if "VIEWS" in space:
+            check_first_and_last(space["VIEWS"])
+
+
+def check_first_and_last(views_class):
     import numpy as np
 
     from cvrl.data.clips import ClipSpec
 
-    space: dict[str, object] = {}
-    exec(compile(textwrap.dedent(PYTHON[1]), "README.md", "exec"), space)
-    views = space["VIEWS"](ClipSpec(frames=8, stride=2))
+    views = views_class(ClipSpec(frames=8, stride=2))
     plan = views.plan(50, 25.0, np.random.default_rng(0))
     assert plan.start_V.tolist() == [0, 35] and plan.ticks_VT.max() == 49
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=250, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    assert "load_encoder" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
