@@ -106,6 +106,7 @@ class TrainConfig:
     fast_conv: bool = True  # the same convolutions in the forms that a CPU computes fastest
     channels_last: bool = False  # memory layout, which `fast_conv` brings along on a CPU
     tf32: bool = False  # on a GPU: matrix products of fp32 with 10 bits of mantissa, much faster
+    deterministic: bool = False  # on a GPU: the same bits from the same seed, a little slower
     threads: int | None = _in("[1, inf)", None)  # CPU threads a process; null: torch's choice
 
 

@@ -80,7 +80,7 @@ TOP_LEVEL = {
     *(".ci", ".gitignore", "LICENSE", "Makefile", "README.md", "pyproject.toml", "setup.py"),
     *("configs", "cvrl", "datasets", "tests", "tools"),
 }
-MAY_ALSO_BE = {"docs", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+MAY_ALSO_BE = {"docs", "mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
 
 
 def name_of(path: Path) -> str:

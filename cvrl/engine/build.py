@@ -23,6 +23,7 @@ from cvrl.engine.teacher import Teach
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.hf import TokenMap
 from cvrl.models.training_speed.fast_conv import accelerate
+from cvrl.models.training_speed.gpu_conv import accelerate_on_gpu
 from cvrl.models.weights import load_pretrained
 from cvrl.pretrained import input_of, model_file
 from cvrl.task import Task
@@ -218,6 +219,8 @@ def set_up_encoders(train: TrainConfig, task: Task, device: torch.device) -> Non
             module.stem.recompute(train.recompute)
         elif train.fast_conv and device.type == "cpu" and train.precision == "fp32":
             accelerate(module)
+        elif train.deterministic and device.type == "cuda":
+            accelerate_on_gpu(module)  # pools over frames with a deterministic gradient
         elif train.channels_last:
             module.to(memory_format=torch.channels_last_3d)
     if train.compile:

@@ -28,6 +28,8 @@ def build_accelerator(train: TrainConfig) -> Accelerator:
         raise UserError("train.precision = fp16", "needs a GPU", "use train.precision=bf16 or fp32")
     if has_gpu:
         torch.set_float32_matmul_precision("high" if train.tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = train.tf32
+        torch.use_deterministic_algorithms(train.deterministic)
     AcceleratorState._reset_state()  # one process may train several configs, one after the other
     return Accelerator(
         mixed_precision=PRECISION[train.precision],

@@ -69,7 +69,7 @@ def start_folder(config: Config, folder: Path, labelled: Manifest | None = None)
     save_config(config, folder / "config.yaml")
     if labelled is not None:
         write_manifest(labelled, folder / LABELLED_FILE)
-    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    versions = [f"{name} {_version(name)}" for name in PACKAGES]
     machine = f"python {platform.python_version()}, {platform.platform()}"
     with atomic_path(folder / "env.txt") as temporary:
         temporary.write_text("\n".join([machine, *versions]) + "\n")
@@ -98,3 +98,10 @@ def _leaves(config: Config) -> Iterator[tuple[str, Any]]:
             yield from ((f"{section}.{key}", leaf) for key, leaf in value.items())
         else:
             yield section, value
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # decord2, say, which few settings need
+        return "not installed"

@@ -7,16 +7,17 @@ that is stopped at any moment and started again goes on to the same weights, bit
 
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 
 import psutil
 import torch
 from torch import Tensor
 
-from cvrl.config import Config
+from cvrl.config import Config, load_config
 from cvrl.data.dataset import Batch
 from cvrl.data.loader import default_workers, train_loader
 from cvrl.data.sampler import VisitSampler
@@ -58,6 +59,11 @@ def train(config: Config) -> Path:
     with StopRequest() as stop:
         trainer.fit(stop)
     return trainer.folder
+
+
+def train_from(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Path:
+    """Train as a config file and overrides ``section.key=value`` say, see :func:`train`."""
+    return train(load_config(path, overrides))
 
 
 class Trainer:

@@ -10,6 +10,7 @@ from cvrl.engine.devices import build_accelerator
 from cvrl.engine.optim import build_optimizer
 from cvrl.models.backbones import build_encoder
 
+pytestmark = pytest.mark.cuda
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 

@@ -38,7 +38,7 @@ class FastConv3d(nn.Conv3d):
         """The fast form of a convolution; it shares weight and bias with it."""
         kernel, stride, padding = (
             (int(t), int(h), int(w))  # pytorchvideo's strides are numpy's, which do not compile
-            for t, h, w in (conv.kernel_size, conv.stride, _margins(conv))
+            for t, h, w in (conv.kernel_size, conv.stride, margins_of(conv))
         )
         meta: Any = {"bias": False, "device": "meta"}
         fast = cls(conv.in_channels, conv.out_channels, kernel, stride, padding, **meta)
@@ -50,18 +50,18 @@ class FastConv3d(nn.Conv3d):
         """Convolve (B, C, T, H, W)."""
         if input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
-        steps = zip(input.shape[2:], self.kernel_size, self.stride, _margins(self), strict=True)
+        steps = zip(input.shape[2:], self.kernel_size, self.stride, margins_of(self), strict=True)
         size = [(n + 2 * pad - k) // step + 1 for n, k, step, pad in steps]
         few = len(input) * min(size) > 0 and len(input) * math.prod(size) <= FEW_PLACES
-        if self.kernel_size == self.stride == (1, 1, 1) and not any(_margins(self)):
+        if self.kernel_size == self.stride == (1, 1, 1) and not any(margins_of(self)):
             return self._multiplied(input.permute(0, 2, 3, 4, 1))
         if few and self.in_channels >= FEW_PLACES:
             return self._multiplied(self._gathered(input, size))
-        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and _margins(self)[1:] == (0, 0):
+        if self.kernel_size[1:] == self.stride[1:] == (1, 1) and margins_of(self)[1:] == (0, 0):
             return self._pixel_by_pixel(input)
         if input.dtype == torch.float32 and ONEDNN and not torch.compiler.is_compiling():
             # torch itself takes a loop several times slower for one clip on one thread
-            where = (_margins(self), self.stride, self.dilation)
+            where = (margins_of(self), self.stride, self.dilation)
             return torch.mkldnn_convolution(input, self.weight, self.bias, *where, 1)
         return super().forward(input)
 
@@ -70,12 +70,12 @@ class FastConv3d(nn.Conv3d):
         return F.linear(seen, weight, self.bias).permute(0, 4, 1, 2, 3)
 
     def _gathered(self, x: Tensor, size: list[int]) -> Tensor:
-        where = (self.kernel_size, self.stride, _margins(self), size)
+        where = (self.kernel_size, self.stride, margins_of(self), size)
         seen: Tensor = _Gather.apply(x.permute(0, 2, 3, 4, 1), *where)
         return seen
 
     def _pixel_by_pixel(self, x: Tensor) -> Tensor:
-        stride, padding = (self.stride[0], 1), (_margins(self)[0], 0)
+        stride, padding = (self.stride[0], 1), (margins_of(self)[0], 0)
         y = F.conv2d(x.flatten(3), self.weight.flatten(3), self.bias, stride, padding)
         return y.reshape(*y.shape[:3], *x.shape[3:])
 
@@ -145,7 +145,7 @@ def accelerate(encoder: Encoder) -> Encoder:
     """
     for parent in list(encoder.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv3d) and _is_plain(child):
+            if isinstance(child, nn.Conv3d) and is_plain(child):
                 setattr(parent, name, FastConv3d.of(child))
             elif type(child) is nn.BatchNorm3d:
                 setattr(parent, name, FastBatchNorm3d.of(child))
@@ -160,12 +160,14 @@ def _add_to_branch(shortcut: Tensor, branch: Tensor) -> Tensor:
     return branch.add_(shortcut)  # comes out of a batch norm, which looks back at its input alone
 
 
-def _margins(conv: nn.Conv3d) -> tuple[int, ...]:
+def margins_of(conv: nn.Conv3d) -> tuple[int, ...]:
+    """Frames, rows and columns of padding of a convolution that is plain."""
     assert not isinstance(conv.padding, str)  # else left alone by `accelerate`
     return conv.padding
 
 
-def _is_plain(conv: nn.Conv3d) -> bool:
+def is_plain(conv: nn.Conv3d) -> bool:
+    """Whether a convolution is ungrouped, undilated and padded with zeros, as torch computes it."""
     as_it_was = type(conv).forward is nn.Conv3d.forward  # torchvision's own classes among them
     zeros = not isinstance(conv.padding, str) and conv.padding_mode == "zeros"
     return as_it_was and zeros and conv.groups == 1 and set(conv.dilation) == {1}

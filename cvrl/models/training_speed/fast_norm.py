@@ -69,8 +69,10 @@ class FastBatchNorm3d(nn.BatchNorm3d):
         # Without a momentum, torch keeps the plain average over all batches seen.
         share = self.momentum if self.momentum is not None else 1 / int(self.num_batches_tracked)
         unbiased_C = var_C * (rows / (rows - 1))
-        self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), share)
+        # Through `data`, as torch's own norm: a smaller map before this one, which that norm took,
+        # has saved these buffers for its backward pass.
+        self.running_mean.data.lerp_(mean_C.to(self.running_mean.dtype), share)
+        self.running_var.data.lerp_(unbiased_C.to(self.running_var.dtype), share)
 
 
 class _Normalise(torch.autograd.Function):

@@ -93,3 +93,13 @@ def test_elsewhere_it_is_plain(case, monkeypatch):
     else:
         x = x.bfloat16()
     torch.testing.assert_close(fast(x), norm(x))
+
+
+def test_maps_of_two_sizes_in_one_step_have_a_way_back():
+    norm = lived_in(3)
+    fast = FastBatchNorm3d.of(copy.deepcopy(norm))
+    small, large = maps(1, 3, 2, 4, 4).requires_grad_(), maps(2, 3, 8, 20, 20).requires_grad_()
+    for one in (norm, fast):
+        (one(small).square().sum() + one(large).square().sum()).backward()
+    torch.testing.assert_close(fast.weight.grad, norm.weight.grad, rtol=1e-4, atol=0)
+    torch.testing.assert_close(fast.running_mean, norm.running_mean)

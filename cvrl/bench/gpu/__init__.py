@@ -1,0 +1,1 @@
+"""Parts of ``benchmark.py gpu``: checks, training steps, augmentation, whole runs, extraction."""
