@@ -13,6 +13,7 @@ from cvrl.video.packets import Packets, Timeline
 _CONTAINERS = frozenset(("mov", "matroska", "avi", "flv"))
 _CODECS = frozenset(("h264", "hevc", "mpeg4", "vp9", "av1", "libdav1d", "libaom-av1"))
 _SMALLEST_PICTURE = 16  # bytes; a shorter MPEG-4 packet says that there is no picture
+_DEEPEST_REORDER = 16  # frames, in H.264 and HEVC; beyond it the clock has started again
 
 _DECORD_PAIRS = {  # it seeks wrongly, or fails, in others
     "mov": frozenset(("h264", "mpeg4", "av1", "libdav1d")),
@@ -81,6 +82,7 @@ def packets_are_frames(traits: Traits, packets: Packets, timeline: Timeline) -> 
         and not ("avi" in traits.containers and packets.reordered)  # its times are guesses
         and packets.smallest >= smallest
         and traits.ascending
+        and packets.displacement() <= _DEEPEST_REORDER
         # Stamped with decoding times: only decoding tells the presentation order.
         and not (traits.reorders and traits.codec != "mpeg4" and not packets.reordered)
     )

@@ -91,6 +91,32 @@ class Packets:
         dts = self._dts[row]
         return self._pts[row] if dts == NO_TIME else min(self._pts[row], dts)
 
+    def displacement(self) -> int:
+        """The most places that a packet's place in the file is from that in presentation order.
+
+        Example:
+            >>> packets = Packets()
+            >>> for pts in (0, 40, 20, 60):
+            ...     packets.append(pts, dts=None, size=100, is_key=True)
+            >>> packets.displacement()
+            1
+        """
+        order = np.argsort(np.array(self._pts, np.int64), kind="stable")
+        return int(np.abs(order - np.arange(len(order))).max(initial=0))
+
+    def restarts(self) -> int:
+        """How often the clock of decoding times goes back, as in joined recordings.
+
+        Example:
+            >>> packets = Packets()
+            >>> for dts in (0, 20, 40, 0, 20):
+            ...     packets.append(None, dts=dts, size=100, is_key=True)
+            >>> packets.restarts()
+            1
+        """
+        dts_P = np.array(self._dts, np.int64)
+        return int((np.diff(dts_P[dts_P != NO_TIME]) < 0).sum())
+
     def timeline(self) -> "Timeline | None":
         """When frames are shown if each packet is one frame; None where times do not tell it.
 
@@ -156,6 +182,17 @@ class Timeline:
         """
         place = int(np.searchsorted(self.firsts, index, side="right")) - 1
         return int(self.rows[place]), int(self.firsts[place])
+
+    def started_by(self, is_key_N: NDArray[np.bool_]) -> "Timeline":
+        """The timeline without starts whose frame is no key frame, whatever its packet claims.
+
+        Example:
+            >>> timeline = Timeline(np.arange(9), np.array([0, 5, 7]), np.array([0, 5, 7]))
+            >>> timeline.started_by(np.arange(9) == 7).rows.tolist()
+            [0, 7]
+        """
+        kept = is_key_N[self.firsts] | (self.rows == 0)
+        return Timeline(self.pts_N, self.rows[kept], self.firsts[kept])
 
 
 def seconds(pts_N: NDArray[np.int64], unit: Fraction) -> NDArray[np.float64]:

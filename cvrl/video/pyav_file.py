@@ -27,6 +27,9 @@ logger = logging.getLogger("cvrl")
 # Demuxers that open other files, wait for a network, or draw text as pictures.
 _REFUSED = frozenset(("hls", "dash", "concat", "imf", "sdp", "rtp", "rtsp", "tty"))
 
+Asked = frozenset[int] | None
+"""Times of the frames that are asked for; None where all must be decoded."""
+
 # Frames decoded at the start of a stream with B-frames, to see whether their times ascend.
 _ORDER_PROBE = 8
 
@@ -42,6 +45,7 @@ class File:
         container: "InputContainer",
         unfiltered: bool,
     ) -> None:
+        from av.format import Flags
         from av.video.reformatter import VideoReformatter
 
         self.path = path
@@ -53,6 +57,7 @@ class File:
         self._skipping = False
         self._ascending = True
         self._clean_keys = True  # as far as look() was asked to see
+        self.may_jump = bool(container.format.flags & Flags.ts_discont.value)
         self.formats = frozenset(container.format.name.split(","))
         self.stream = video_stream(path, container)
         codec = self.stream.codec_context
@@ -128,9 +133,11 @@ class File:
             yield from self.stream.decode(packet)
 
     def decode_from(
-        self, row: int, packets: Packets, timeline: Timeline, asked: frozenset[int] | None
+        self, start: tuple[int, int], packets: Packets, timeline: Timeline, asked: Asked
     ) -> "Iterator[tuple[int, VideoFrame]]":
         """Decode from the key packet at a row, up to the first packet or frame not as expected.
+
+        ``start`` is the row and the frame that the packet gives, which must be a key frame.
 
         Frames come with their index. Those before the key packet's own lack what they are predicted
         from, and are not to be used. Where ``asked`` holds times, frames of other times need not
@@ -138,8 +145,11 @@ class File:
         """
         import av
 
-        started = False
+        row, first = start
+        started, sure = False, not row
         try:
+            if row and self._at_start and self.stream.codec_context.name == "mpeg4":
+                self._read_encoder_name()
             if row or not self._at_start:
                 self.container.seek(packets.seek_time(row), stream=self.stream)
             self._at_start = False
@@ -156,9 +166,21 @@ class File:
                     index = timeline.find(frame.pts)
                     if index < 0 or frame.is_corrupt:
                         return
+                    sure |= index == first and frame.key_frame
+                    if index >= first and not sure:
+                        return  # a packet may be flagged as a key that is none
                     yield index, frame
         except av.FFmpegError as error:
             logger.debug("%s: packet %d does not decode: %s", self.path, row, error)
+
+    def _read_encoder_name(self) -> None:
+        """Decode the first packet: it may be the only one to name the encoder.
+
+        FFmpeg decodes around the errors of some MPEG-4 encoders, which it knows by their names.
+        """
+        packet = next(self._packets(self.stream), None)
+        if packet is not None:
+            self.stream.decode(packet)
 
     def _skip(self, unasked: bool) -> None:
         """Tell the decoder whether to leave the next packet out if no frame is predicted from it.

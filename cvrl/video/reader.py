@@ -45,6 +45,7 @@ from cvrl.video.limits import Clock, Limits, check_file, reason_of
 from cvrl.video.orientation import Turn
 from cvrl.video.packet_cache import PacketIndexCache
 from cvrl.video.packets import Packets, Timeline, seconds
+from cvrl.video.presentation import ascending, clock_joints
 from cvrl.video.pyav_file import File, opened
 
 if TYPE_CHECKING:
@@ -174,9 +175,9 @@ class _VideoFile:
         at = -1 - _SEEK_WORTH
         asked = frozenset(timeline.pts_N[indices].tolist()) if packet_index.skips else None
         for done, index in enumerate(indices):
-            row, first = timeline.start_before(index)
-            if first > at + _SEEK_WORTH:
-                run = file.decode_from(row, packet_index.packets, timeline, asked)
+            start = timeline.start_before(index)
+            if start[1] > at + _SEEK_WORTH:
+                run = file.decode_from(start, packet_index.packets, timeline, asked)
             at, frame = next((pair for pair in run if pair[0] >= index), (-1, None))
             if at != index or frame is None:
                 return done
@@ -225,29 +226,46 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
         return PacketIndex(
             packets, timeline, times_N, fps, traits.size, turn, skips, by_decord, unfiltered
         )
-    times = _decode_times(path, limits, clock)
-    if timeline and times != timeline.pts_N.tolist():
-        timeline = None
+    times, is_key_N = _decode_times(path, limits, clock)
+    if timeline:
+        same = times == timeline.pts_N.tolist()
+        timeline = timeline.started_by(is_key_N) if same else None
     if None in times:
         times_N = np.arange(len(times), dtype=np.float64) / fps
-    else:  # packed B-frames come out in order, but with each other's times: hence the sort
-        times_N = seconds(np.sort(np.array(times, np.int64)), unit)
+    else:
+        stamps_N = seconds(np.array(times, np.int64), unit)
+        times_N = _ascending_times(path, stamps_N, packets.restarts(), fps, file.may_jump)
     return PacketIndex(packets, timeline, times_N, fps, traits.size, turn, False, False, unfiltered)
 
 
-def _decode_times(path: str, limits: Limits, clock: Clock) -> list[int | None]:
-    """Decode a whole file, one frame at a time, for the times of its frames."""
+def _ascending_times(
+    path: str, stamps_N: NDArray[np.float64], restarts: int, fps: float, may_jump: bool
+) -> NDArray[np.float64]:
+    """Times that ascend, from stamps in the order in which the decoder returns frames."""
+    joints = clock_joints(stamps_N, restarts, may_jump=may_jump)
+    if len(joints):
+        frames = ", ".join(map(str, joints[:5].tolist())) + (", ..." if len(joints) > 5 else "")
+        logger.warning("%s: its clock jumps at frame %s; times go on without a gap", path, frames)
+    return ascending(stamps_N, joints, 1 / fps)
+
+
+def _decode_times(
+    path: str, limits: Limits, clock: Clock
+) -> tuple[list[int | None], NDArray[np.bool_]]:
+    """Decode a whole file, one frame at a time: when frames are shown, and which are key frames."""
     import av
 
     times: list[int | None] = []
+    keys = bytearray()
     with opened(path, limits, clock) as file:
         try:
             for frame in file.decode():
                 limits.check_size(path, frame.height, frame.width)
                 times.append(frame.pts)
+                keys.append(frame.key_frame)
                 limits.check_count(path, len(times))
         except av.FFmpegError as error:
             clock.check()
             reason = f"decoding stops after {len(times)} frames: {reason_of(error)}"
             raise CorruptVideoError(path, reason) from error
-    return times
+    return times, np.frombuffer(keys, np.bool_)
