@@ -63,7 +63,8 @@ def ascending(
         return times_N
     after = times_N[-1] + step * (len(times_N) - firsts[-1])
     places, shown = np.append(firsts, len(times_N)), np.append(times_N[firsts], after)
-    return np.interp(np.arange(len(times_N)), places, shown)
+    spread_N: NDArray[np.float64] = np.interp(np.arange(len(times_N)), places, shown)
+    return spread_N
 
 
 def usual_step(stamps_N: NDArray[np.float64]) -> float:

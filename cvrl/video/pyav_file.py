@@ -57,7 +57,8 @@ class File:
         self._skipping = False
         self._ascending = True
         self._clean_keys = True  # as far as look() was asked to see
-        self.may_jump = bool(container.format.flags & Flags.ts_discont.value)
+        flags: Any = container.format.flags  # an int, whatever its stub says
+        self.may_jump = bool(flags & Flags.ts_discont.value)
         self.formats = frozenset(container.format.name.split(","))
         self.stream = video_stream(path, container)
         codec = self.stream.codec_context
