@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cvrl.data.listing import by_folder, videos_below
+from cvrl.data.sources.folders import by_folder, videos_below
 from cvrl.utils.errors import UserError
 
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 
-from cvrl.data.listing import is_video_name
+from cvrl.data.sources.file_types import is_video_name
 
 # Made with split_sha256 from the owners' lists: ucfTrainTestlist, testTrainMulti_7030_splits.
 OFFICIAL = {

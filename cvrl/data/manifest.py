@@ -8,10 +8,12 @@ measured (``fps``, ``frames``, ``status`` ...).
 A *group* is what must not be torn apart between training and testing, nor be told apart by a
 contrastive loss: clips cut from one source video. It is taken from a ``group`` column; where there
 is none, names like UCF101's ``v_PushUps_g07_c03.avi`` give ``PushUps_g07`` and HMDB51's
-``April_09_brush_hair_u_nm_np1_ba_goo_0.avi`` give ``April_09_brush_hair``; any other video is a
+``April_09_brush_hair_u_nm_np1_ba_goo_0.avi`` give ``April_09_brush_hair``; a name like
+``a_flip.mp4`` joins the group of ``a.mp4``, and all names of one file are one group; any other video is a
 group of its own.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +25,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cvrl.data.event_lists import by_camera, list_events
+from cvrl.data.groups import draw_groups, group_ids, join_groups
 from cvrl.data.label_names import clean_labels
-from cvrl.data.listing import infer_groups, is_video_name, list_file, list_folder
+from cvrl.data.sources.copies import same_files
+from cvrl.data.sources.name_groups import infer_groups, join_derived
+from cvrl.data.sources.read_source import read_source
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path, write_csv
 from cvrl.utils.seed import numpy_rng
+
+logger = logging.getLogger("cvrl")
 
 CHECK_ALL = 20_000
 """Lists up to this long have every file looked for; longer ones, this many spread over the list."""
@@ -156,7 +162,7 @@ class Manifest:
         _, first, group_N, size_G = np.unique(
             self.group_ids, return_index=True, return_inverse=True, return_counts=True
         )
-        held_G = _draw_groups(size_G, self.label_ids[first], fraction, numpy_rng(seed))
+        held_G = draw_groups(size_G, self.label_ids[first], fraction, numpy_rng(seed))
         if not held_G.any():
             reason = "no class has two groups, so none can be held out"
             raise UserError(self.source, reason, "set data.hold_out=0 or give more source videos")
@@ -183,6 +189,25 @@ class Manifest:
             raise UserError(self.source, reason, "use lists of the same classes")
         label_ids = _label_ids(self.table["label"], class_names)
         return replace(self, label_ids=label_ids, class_names=list(class_names))
+
+    def joined(self, alike: Sequence[Sequence[int]]) -> "Manifest":
+        """The same rows, with those that are one video in one group.
+
+        Args:
+            alike: lists of rows; the groups that they are of become one.
+
+        Example:
+            >>> clips = make_manifest({"path": ["a.mp4", "b.mp4", "c.mp4"]}, root="/")
+            >>> clips.joined([[0, 2]]).group_ids.tolist()
+            [0, 1, 0]
+        """
+        if not alike:
+            return self
+        columns = (self.table[name].to_pylist() for name in ("path", "group"))
+        group = pa.chunked_array([pa.array(join_groups(*columns, alike), pa.string())])
+        at = self.table.column_names.index("group")
+        table = self.table.set_column(at, "group", group)
+        return replace(self, table=table, group_ids=group_ids(group))
 
     def without_bad(self) -> "Manifest":
         """The rows a scan did not find bad; the others are counted in ``bad``.
@@ -231,8 +256,7 @@ def read_manifest(
         [1]
     """
     path = Path(source)
-    folder, table = _locate(path, root, cameras)
-    table = by_camera(table, cameras) if cameras else table
+    folder, table = read_source(path, root, cameras)
     if split_column != "split" and split_column not in table.column_names:
         remedy = f"its columns are {', '.join(table.column_names)}"
         raise UserError(path, f"no column '{split_column}'", remedy)
@@ -242,7 +266,19 @@ def read_manifest(
         raise UserError(path, "every video is marked bad", "see its columns status and reason")
     if path.is_file():
         _check_files(manifest, check_files)
-    return manifest
+    return _join_links(manifest) if len(manifest) <= CHECK_ALL else manifest
+
+
+def _join_links(manifest: Manifest) -> Manifest:
+    """One group for the names of one file."""
+    alike = same_files(manifest.paths)
+    if alike:
+        first = " = ".join(manifest.table["path"].take(alike[0]).to_pylist()[:3])
+        logger.warning(
+            "%s: %d files are listed under several names, first %s; the names are one group",
+            *(manifest.source, len(alike), first),
+        )
+    return manifest.joined(alike)
 
 
 def make_manifest(
@@ -269,11 +305,12 @@ def make_manifest(
     empty = pa.nulls(len(table), pa.string())
     label = clean_labels(data.pop("label", empty).cast(pa.string()))
     group = pc.coalesce(data.pop("group", empty).cast(pa.string()), infer_groups(data["path"]))
+    group = join_derived(data["path"], group)
     class_names = _class_names(label)
     return Manifest(
         table=pa.table({"path": data.pop("path"), "label": label, "group": group, **data}),
         label_ids=_label_ids(label, class_names),
-        group_ids=_group_ids(group),
+        group_ids=group_ids(group),
         class_names=class_names,
         root=Path(os.path.abspath(root)),
         source=str(source),
@@ -310,23 +347,6 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
         write_csv(pa.table(ordered), temporary)
 
 
-def _locate(
-    path: Path, root: str | os.PathLike[str] | None, cameras: Sequence[str]
-) -> tuple[Path, pa.Table]:
-    """What a source lists, and the folder its relative paths start from."""
-    if path.is_dir():
-        table = list_events(path, cameras) if cameras else list_folder(path)
-        if table["path"][0].as_py() != ".":
-            return path, table
-    elif not path.is_file():
-        remedy = f"check the path; it was looked for in {Path.cwd()}"
-        raise UserError(path, "no such file or folder", remedy)
-    elif not is_video_name(path.name):
-        return path.parent if root is None else Path(root), list_file(path)
-    path = path.resolve()  # a single video, folder of frames or event
-    return path.parent, pa.table({"path": [path.name]})
-
-
 def _check_files(manifest: Manifest, check: bool | None) -> None:
     """Refuse a list that names files which are not there."""
     if check is False:
@@ -354,39 +374,6 @@ def _class_names(label: pa.ChunkedArray) -> list[str]:
 def _label_ids(label: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
     ids = pc.index_in(label, pa.array(names, pa.string())).fill_null(-1)
     return np.asarray(ids, dtype=np.int64)
-
-
-def _group_ids(group: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Number the groups; a video without one gets a number that no other has."""
-    codes = pa.chunked_array(group.dictionary_encode()).combine_chunks()
-    ids = np.array(codes.indices.fill_null(-1), dtype=np.int64)
-    alone = ids < 0
-    ids[alone] = len(codes.dictionary) + np.arange(alone.sum())
-    return ids
-
-
-def _draw_groups(
-    size_G: NDArray[np.int64],
-    label_G: NDArray[np.int64],
-    fraction: float,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Which groups to hold out, drawn label by label."""
-    order_G = rng.permutation(len(size_G))
-    order_G = order_G[np.argsort(label_G[order_G], kind="stable")]
-    held_G = np.zeros(len(size_G), dtype=np.bool_)
-    for drawn in np.split(order_G, np.flatnonzero(np.diff(label_G[order_G])) + 1):
-        held_G[drawn[: _nearest_count(size_G[drawn], fraction)]] = True
-    return held_G
-
-
-def _nearest_count(sizes: NDArray[np.int64], fraction: float) -> int:
-    """How many leading groups come nearest to a fraction of all; some and not all, if possible."""
-    if len(sizes) < 2:
-        return 0
-    taken = np.cumsum(sizes)
-    distance = np.abs(taken - fraction * taken[-1])[:-1]
-    return int(np.argmin(distance)) + 1
 
 
 def _relative_to(folder: Path, manifest: Manifest) -> pa.Array:

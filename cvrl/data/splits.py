@@ -1,17 +1,21 @@
 """Which videos an evaluation learns from, which it scores, and whether the two share a source."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from cvrl.data.known_splits import official_split
 from cvrl.data.manifest import Manifest, read_manifest
+from cvrl.data.sources.copies import same_contents, same_files
+from cvrl.data.sources.name_groups import join_derived
 from cvrl.data.split_names import find_split
 from cvrl.data.tags import SEPARATOR
 from cvrl.utils.errors import UserError
@@ -128,11 +132,12 @@ def labelled_only(splits: Parts) -> tuple[Parts, dict[str, Any]]:
 
 
 def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -> str:
-    """Refuse parts that share a source group or a file, and say in words what was found.
+    """Refuse parts that share a source group or a file, and say what was compared and found.
 
     Clips of one group are cut from one scene; with one on each side a score measures recognition
     of the scene. Groups count where a list or file names (UCF101, HMDB51) tell them. A whole
-    official split is taken as its makers cut it: what leaks there is said, and not refused.
+    official split is taken as its makers cut it: what leaks there is said, and not refused. Files
+    are compared by device and inode and, where their sizes are equal, by content.
 
     Args:
         train: the part with labels to learn from.
@@ -147,28 +152,48 @@ def check_groups(train: Manifest, test: Manifest, *, allow_leak: bool = False) -
         >>> a = make_manifest({"path": ["v_Run_g01_c01.avi"]}, root="/")
         >>> b = make_manifest({"path": ["v_Run_g02_c01.avi"]}, root="/")
         >>> check_groups(a, b)
-        'disjoint: 1 train and 1 test groups, no file in both'
+        'disjoint: 1 train and 1 test groups, no file in both (compared by name, none is there)'
         >>> check_groups(a, a, allow_leak=True)
         'LEAK: 1 file is in train and test: /v_Run_g01_c01.avi'
     """
-    files = sorted(set(train.paths) & set(test.paths))
-    train_groups, test_groups = _named_groups(train), _named_groups(test)
-    shared, kind = files or sorted(train_groups & test_groups), "file" if files else "group"
+    files, compared = _files_in_both(train.paths, test.paths)
+    train_groups, test_groups = _named_groups(train, test)
+    groups = [test_groups[key] for key in sorted(train_groups.keys() & test_groups.keys())]
+    shared, kind = files or groups, "file" if files else "group"
     official = official_split(train.paths, test.paths)
     split = f"{official}, whole; " if official else ""
     if not shared:
         counts = f"disjoint: {len(train_groups)} train and {len(test_groups)} test groups"
         named = counts if train_groups and test_groups else "no groups named: each file its own"
-        return f"{split}{named}, no file in both"
+        return f"{split}{named}, no file in both ({compared})"
     found = f"{len(shared)} {kind}{'s are' if len(shared) > 1 else ' is'} in train and test: "
     found += ", ".join(shared[:5]) + (" ..." if len(shared) > 5 else "")
     if not (allow_leak or official):
-        raise UserError(
-            test.source,
-            found,
-            "split by group, or pass --allow-group-leak to score it all the same",
-        )
+        remedy = "or pass --allow-group-leak to score it all the same"
+        inspect = "split by group (tools/inspect_data.py puts copies into one group)"
+        raise UserError(test.source, found, f"{inspect if files else 'split by group'}, {remedy}")
     return f"{split}LEAK: {found}"
+
+
+def _files_in_both(train: list[str], test: list[str]) -> tuple[list[str], str]:
+    """The test files whose content is in the training part, and how files were compared."""
+    paths = [*train, *test]
+    found = {}
+    for rows in same_contents(paths):
+        learned = [paths[row] for row in rows if row < len(train)]
+        for row in rows:
+            if row >= len(train) and learned:
+                path = paths[row]
+                same = path in learned
+                word = "is" if same_files([path, learned[0]]) else "is a copy of"
+                found[path] = path if same else f"{path} ({word} {learned[0]})"
+    missing = sum(not os.path.exists(path) for path in paths)
+    if missing == len(paths):
+        return sorted(found.values()), "compared by name, none is there"
+    compared = "compared by inode and content"
+    if missing:
+        compared += f", {missing} of {len(paths)} that are missing by name"
+    return sorted(found.values()), compared
 
 
 def group_numbers(parts: Parts) -> tuple[Tensor, Tensor]:
@@ -188,8 +213,11 @@ def group_numbers(parts: Parts) -> tuple[Tensor, Tensor]:
         >>> [groups.tolist() for groups in group_numbers(Parts(a, b))]
         [[0, 1], [1, 0]]
     """
-    train = [] if parts.train is None else _group_names(parts.train)
-    names = [*_group_names(parts.test), *train]
+    train = [] if parts.train is None else [parts.train]
+    manifests = [parts.test, *train]
+    paths = [path for manifest in manifests for path in manifest.paths]
+    groups = (group for part in _groups(*manifests) for group in part)
+    names = [group.lower() if group else path for group, path in zip(groups, paths, strict=True)]
     numbers = torch.from_numpy(np.unique(names, return_inverse=True)[1])
     return numbers[: len(parts.test)], numbers[len(parts.test) :]
 
@@ -251,15 +279,24 @@ def _same_classes(train: Manifest, test: Manifest) -> tuple[Manifest, Manifest]:
     return train, test.with_classes(train.class_names)
 
 
-def _group_names(manifest: Manifest) -> list[str]:
-    """The group of each video, its absolute path where it has none."""
-    groups = manifest.table["group"].to_pylist()
-    return [group or path for group, path in zip(groups, manifest.paths, strict=True)]
+def _groups(*manifests: Manifest) -> list[list[str | None]]:
+    """The groups in each list; what is derived from a file of another list joins its group."""
+    paths = [path for manifest in manifests for path in manifest.paths]
+    named = [group for manifest in manifests for group in manifest.table["group"].to_pylist()]
+    string = pa.string()
+    group = join_derived(pa.chunked_array([paths], string), pa.chunked_array([named], string))
+    ends = np.cumsum([len(manifest) for manifest in manifests]).tolist()
+    starts = [0, *ends[:-1]]
+    return [group[start:end].to_pylist() for start, end in zip(starts, ends, strict=True)]
 
 
-def _named_groups(manifest: Manifest) -> set[str]:
-    """Groups with a name of their own; a video that is its own group is named like its file."""
-    pairs = zip(
-        manifest.table["group"].to_pylist(), manifest.table["path"].to_pylist(), strict=True
-    )
-    return {group for group, path in pairs if group is not None and group != path}
+def _named_groups(*manifests: Manifest) -> list[dict[str, str]]:
+    """Groups with a name of their own in each list, by that name in lower case.
+
+    A video that is its own group is named like its file.
+    """
+    found = []
+    for manifest, groups in zip(manifests, _groups(*manifests), strict=True):
+        pairs = zip(groups, manifest.table["path"].to_pylist(), strict=True)
+        found.append({group.lower(): group for group, path in pairs if group and group != path})
+    return found

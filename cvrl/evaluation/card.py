@@ -38,7 +38,7 @@ class ProtocolCard:
         n_train_unlabelled: the same of the training split.
         n_scored: videos scored; with ``n_missing`` always equal to ``n_listed``.
         n_train: videos of the training part that were learned from.
-        group_check: whether the parts share a source group, in words.
+        group_check: whether the parts share a source group or a file, and how that was found out.
         clips_per_video: clips spread over each video; labels are predicted from their mean feature.
             None where they lie densely, as ``settings`` say.
         crops_per_clip: spatial crops; 1 is the centre, 3 lie along the longer side.
@@ -320,7 +320,8 @@ def example_card() -> ProtocolCard:
         n_listed=8,
         n_scored=8,
         n_train=12,
-        group_check="disjoint: 3 train and 2 test groups, no file in both",
+        group_check="disjoint: 3 train and 2 test groups, no file in both"
+        " (compared by inode and content)",
         clips_per_video=2,
         clip_frames=8,
         clip_stride=4,

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from cvrl.data.listing import IMAGE_SUFFIXES, is_video_name
+from cvrl.data.sources.file_types import IMAGE_SUFFIXES, is_video_name
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cvrl.data.event_lists import list_events
-from cvrl.data.listing import is_video_name
+from cvrl.data.sources.file_types import is_video_name
 from cvrl.preparation.prepare import Order, manifest_path, write_rows
 from cvrl.preparation.store import Job, build_store
 from cvrl.utils.errors import CorruptVideoError, UserError

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cvrl.data.listing import infer_groups
+from cvrl.data.sources.name_groups import infer_groups
 from cvrl.utils.errors import UserError
 
 Reader = Callable[[Sequence[Path]], pa.Table]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cvrl.data.listing import is_video_name, videos_below
+from cvrl.data.sources.file_types import is_video_name
+from cvrl.data.sources.folders import videos_below
 from cvrl.preparation.archives import find_archives, unpack
 from cvrl.preparation.official_lists import Reader
 from cvrl.preparation.store import Encoding, Job, build_store

@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from cvrl.data.listing import SCAN_TYPES
 from cvrl.data.loader import default_workers
 from cvrl.data.manifest import Manifest
+from cvrl.data.sources.text_lists import SCAN_TYPES
 from cvrl.preparation.decode_check import Measured, check_decodes
 from cvrl.utils.log import track
 from cvrl.utils.processes import Beat, Lost, map_in_processes

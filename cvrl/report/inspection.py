@@ -14,6 +14,7 @@ from rich.table import Table
 from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset
 from cvrl.data.manifest import Manifest, read_manifest, write_manifest
+from cvrl.data.sources.copies import same_contents
 from cvrl.preparation.scan import scan
 from cvrl.report.contact_sheet import draw_pairs
 from cvrl.utils.errors import UserError
@@ -61,11 +62,13 @@ def inspect(
     listed = read_manifest(
         source, root=root, split_column=split_column, check_files=False, keep_bad=True
     )
-    manifest = _scan_into(output, listed, workers)
+    manifest, copies = _scan_into(output, listed, workers)
     good = manifest.without_bad()
     console.print(summary(manifest))
     if good.bad:
         console.print(_bad_files(manifest))
+    for line in copies:
+        console.print(escape(line), soft_wrap=True)
     console.print(f"written: {escape(str(output))}", soft_wrap=True)
     if not len(good):
         raise UserError(source, "no video in it decodes", f"see the column reason in {output}")
@@ -76,18 +79,55 @@ def inspect(
     return manifest
 
 
-def _scan_into(output: Path, listed: Manifest, workers: int | None) -> Manifest:
-    """Scan with a journal beside the output, then write the output and remove the journal."""
+def _scan_into(output: Path, listed: Manifest, workers: int | None) -> tuple[Manifest, list[str]]:
+    """Scan with a journal beside the output, then write the output and remove the journal.
+
+    Copies are put into one group; the lines that come back name them.
+    """
     journal = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        manifest = scan(listed, workers=workers, journal=journal)
+        manifest, copies = join_copies(scan(listed, workers=workers, journal=journal))
         write_manifest(manifest, output)
     except OSError as error:
         reason = f"cannot be written ({error.strerror})"
         raise UserError(output, reason, "give another --output") from error
     journal.unlink(missing_ok=True)
-    return manifest
+    return manifest, copies
+
+
+def join_copies(manifest: Manifest) -> tuple[Manifest, list[str]]:
+    """Put byte-identical videos into one group, and say which they are.
+
+    Args:
+        manifest: scanned; files that do not decode are left alone.
+
+    Returns:
+        The manifest, and lines for a person: none where every video is another.
+
+    Example:
+        >>> from cvrl.data.manifest import make_manifest
+        >>> join_copies(make_manifest({"path": ["gone.mp4"], "status": ["missing"]}, root="/"))[1]
+        []
+    """
+    good = [row for row, status in enumerate(_column(manifest, "status")) if status == "ok"]
+    alike = [[good[i] for i in rows] for rows in same_contents(manifest.take(good).paths)]
+    if not alike:
+        return manifest, []
+    paths, labels = _column(manifest, "path"), _column(manifest, "label")
+    splits = _column(manifest, manifest.split_column) or [None] * len(manifest)
+    extra = sum(map(len, alike)) - len(alike)
+    lines = [f"copies: {extra} videos are byte-identical to another; they are put into its group"]
+    for rows in alike[:SHOWN]:
+        apart = [
+            f"DIFFERENT {name}: {', '.join(map(str, dict.fromkeys(values)))}"
+            for name, column in (("labels", labels), ("splits", splits))
+            if len(set(values := [column[row] for row in rows])) > 1
+        ]
+        lines.append("; ".join(["  " + " = ".join(paths[row] for row in rows), *apart]))
+    if len(alike) > SHOWN:
+        lines.append(f"  and {len(alike) - SHOWN} more; see the column group")
+    return manifest.joined(alike), lines
 
 
 def summary(manifest: Manifest) -> Table:

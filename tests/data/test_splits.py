@@ -1,11 +1,12 @@
 """Which videos are learned from and scored, and that the two never share a source unnoticed."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from cvrl.data.manifest import Manifest, make_manifest
-from cvrl.data.splits import Parts, check_groups, labelled_only, read_splits
+from cvrl.data.splits import Parts, check_groups, group_numbers, labelled_only, read_splits
 from cvrl.utils.errors import UserError
 
 
@@ -120,7 +121,7 @@ class TestCheckGroups:
 
     def test_disjoint(self) -> None:
         said = check_groups(self.train, manifest(["c.mp4"], ["room3"]))
-        assert said == "disjoint: 2 train and 1 test groups, no file in both"
+        assert said.startswith("disjoint: 2 train and 1 test groups, no file in both (compared by")
 
     def test_a_shared_group_is_named(self) -> None:
         test = manifest(["c.mp4", "d.mp4"], ["room2", "room3"])
@@ -157,7 +158,7 @@ class TestCheckGroups:
 
     def test_parts_without_groups_say_so(self) -> None:
         said = check_groups(manifest(["a.mp4"]), manifest(["b.mp4"]))
-        assert said == "no groups named: each file its own, no file in both"
+        assert said.startswith("no groups named: each file its own, no file in both (compared by")
 
 
 class TestLabelledOnly:
@@ -198,3 +199,53 @@ class TestLabelledOnly:
         found, _ = labelled_only(Parts(whole, None, "x"))
         assert found.test.class_names == whole.class_names
         assert found.test.label_ids.tolist() == [1, 0, 1]
+
+
+class TestOneFileOnBothSides:
+    @staticmethod
+    def listed(folder: Path, *rows: str) -> Parts:
+        (folder / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+        return read_splits(str(folder / "list.csv"))
+
+    @pytest.mark.parametrize("kind", ["dot", "absolute", "symlink", "hardlink", "copy"])
+    def test_it_is_refused_by_name_whatever_it_is_called(self, tmp_path: Path, kind: str) -> None:
+        (tmp_path / "a.mp4").write_bytes(b"one")
+        (tmp_path / "c.mp4").write_bytes(b"two")
+        other = {"dot": "./a.mp4", "absolute": f"{tmp_path}/a.mp4"}.get(kind, "b.mp4")
+        if kind == "symlink":
+            (tmp_path / other).symlink_to("a.mp4")
+        elif kind == "hardlink":
+            os.link(tmp_path / "a.mp4", tmp_path / other)
+        elif kind == "copy":
+            (tmp_path / other).write_bytes(b"one")
+        parts = self.listed(tmp_path, "a.mp4,run,train", "c.mp4,run,train", f"{other},run,test")
+        assert parts.train is not None
+        with pytest.raises(UserError, match=r"1 file is in train and test: \S*[ab]\.mp4") as caught:
+            check_groups(parts.train, parts.test)
+        assert f"{tmp_path}/a.mp4" in str(caught.value)
+        found = check_groups(parts.train, parts.test, allow_leak=True)
+        assert found.startswith("LEAK: 1 file is in train and test")
+        if kind != "copy":  # of a list, the names of one file are one group
+            assert parts.train.group_ids[0] == parts.test.group_ids[0]
+
+    def test_the_card_says_how_files_were_compared(self, tmp_path: Path) -> None:
+        for name in ("a", "b", "c"):
+            (tmp_path / f"{name}.mp4").write_text(name)
+        parts = self.listed(tmp_path, "a.mp4,x,train", "b.mp4,x,train", "c.mp4,x,test")
+        assert parts.train is not None
+        said = "no groups named: each file its own, no file in both (compared by inode and content"
+        assert check_groups(parts.train, parts.test) == f"{said})"
+        (tmp_path / "b.mp4").unlink()
+        found = check_groups(parts.train, parts.test)
+        assert found == f"{said}, 1 of 3 that are missing by name)"
+
+    def test_a_file_derived_from_one_of_the_other_list(self) -> None:
+        train, test = manifest(["x/a.mp4", "x/b.mp4"]), manifest(["y/a_flip.mp4", "y/c.mp4"])
+        with pytest.raises(UserError, match=r"1 group is in train and test: /x/a\.mp4"):
+            check_groups(train, test)
+        test_ids, train_ids = group_numbers(Parts(test, train))
+        assert test_ids[0] == train_ids[0]
+
+    def test_groups_are_compared_whatever_their_case(self) -> None:
+        with pytest.raises(UserError, match="1 group is in train and test: Run_g01"):
+            check_groups(manifest(["v_RUN_G01_c02.avi"]), manifest(["v_Run_g01_c01.avi"]))

@@ -149,7 +149,8 @@ class TestCard:
         assert card.n_listed == card.n_scored == 4, "films"
         assert (card.settings["n_events"], card.settings["n_pairs"]) == (2, 2)
         assert card.settings["clips"] == "every frame" and card.clips_per_video is None
-        assert card.group_check == "disjoint: 2 train and 2 test groups, no file in both"
+        found = "disjoint: 2 train and 2 test groups, no file in both"
+        assert card.group_check == f"{found} (compared by inode and content)"
         assert "lower is better" in card.notes[0]
         assert read_result(result.write(tmp_path)) == result
 

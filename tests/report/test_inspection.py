@@ -1,6 +1,7 @@
 """What a person is told about a data set, and what is written."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -218,3 +219,25 @@ def test_an_output_that_cannot_be_written(video_folder, tmp_path, console):
 
 def _rows(manifest):
     return [manifest.row(i) for i in range(len(manifest))]
+
+
+def test_copies_are_named_and_become_one_group(make_video, tmp_path, console):
+    root = tmp_path / "videos"
+    first = make_video(root / "train" / "run" / "a.mp4", 31)
+    make_video(root / "train" / "jump" / "b.mp4", 32)
+    for copy in ("test/run/c.mp4", "test/jump/d.mp4"):
+        (root / copy).parent.mkdir(parents=True, exist_ok=True)
+        (root / copy).write_bytes(first.read_bytes())
+    manifest = inspect(root, output=tmp_path / "m.csv", workers=0, console=console)
+    assert "copies: 2 videos are byte-identical to another" in said(console)
+    line = "  test/jump/d.mp4 = test/run/c.mp4 = train/run/a.mp4"
+    assert f"{line}; DIFFERENT labels: jump, run; DIFFERENT splits: test, train" in said(console)
+    again = read_manifest(tmp_path / "m.csv")
+    for found in (manifest, again):
+        assert len(set(found.group_ids)) == 2
+        assert Counter(found.group_ids.tolist()).most_common()[0][1] == 3
+
+
+def test_videos_that_all_differ_are_said_nothing_about(mixed, tmp_path, console):
+    inspect(mixed, output=tmp_path / "m.csv", workers=0, console=console)
+    assert "copies" not in said(console)

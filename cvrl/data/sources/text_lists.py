@@ -1,15 +1,11 @@
-"""What people have, read into one table: folders of videos, ``path label`` lists, CSV files.
+"""Read text lists of clips: CSV files with a header, and lines of path and label.
 
 Every reader gives a :class:`pyarrow.Table` of strings with at least a ``path`` column, and
-``label``, ``group`` and ``split`` where the source says so. Nothing is decoded here and, beyond
-listing folders, no video is touched. Columns are worked on whole, so a list of a million clips is
-read in about a second.
+``label``, ``group`` and ``split`` where the list says so. Columns are worked on whole, so a list of
+a million clips is read in about a second.
 """
 
 import csv
-import logging
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from cvrl.data.split_names import split_kind
+from cvrl.data.sources.file_types import VIDEO_SUFFIXES
 from cvrl.utils.errors import UserError
 
-logger = logging.getLogger("cvrl")
-
 # fmt: off
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".m2v", ".ts", ".m2ts",
-    ".mts", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".gif", ".divx",
-    ".h264", ".h265", ".264", ".265", ".hevc", ".mjpeg",
-))
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 _HEADER_WORDS = frozenset((
     "label", "class", "group", "split", "status", "id", "name", "youtube_id", "video", "video_path",
     "filepath", "file", "filename",
@@ -44,171 +32,6 @@ SCAN_TYPES = {
     "reason": pa.string(),
 }
 """Columns a scan adds, with their types; see :mod:`cvrl.preparation.scan`."""
-
-_SOURCE_NAMES = (  # UCF101, HMDB51
-    r"(?:^|/)(?:v_)?(?P<group>[^/]*_g[0-9]+)_c[0-9]+(?:\.[^./]*)?$",
-    r"(?:^|/)(?P<group>[^/]+)_[hulf]_(?:nm|cm)_np[0-9]+_(?:fr|ri|le|ba)_(?:goo|med|bad)_[0-9]+\.[^/]*$",
-)
-
-
-def is_video_name(name: str) -> bool:
-    """Whether a file name ends like a video, in either case.
-
-    Example:
-        >>> is_video_name("CLIP.MP4"), is_video_name("notes.txt")
-        (True, False)
-    """
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-
-
-def infer_groups(path: Any) -> Any:
-    """What each clip was cut from, as far as its name tells.
-
-    Args:
-        path: an array of paths.
-
-    Returns:
-        An array as long: class and source number from names like UCF101's and HMDB51's, else null.
-
-    Example:
-        >>> paths = ["x/v_Run_g07_c03.avi", "April_09_run_u_nm_np1_ba_goo_0.avi", "x/a.mp4"]
-        >>> infer_groups(pa.array(paths)).to_pylist()
-        ['Run_g07', 'April_09_run', None]
-    """
-    found = [pc.struct_field(pc.extract_regex(path, name), "group") for name in _SOURCE_NAMES]
-    return pc.coalesce(*found)
-
-
-def list_folder(folder: Path) -> pa.Table:
-    """The videos below a folder; the first folder on the way to a video is its class.
-
-    A folder that holds images, and no videos below it, is one video of frames. Videos that stand
-    in ``folder`` itself have no label. Where every video lies under train, val or test folders
-    those are the splits and the classes come next. A folder wrapped around all is looked through.
-
-    Returns:
-        Columns ``path`` (relative, sorted, ``/`` between parts), ``label`` and ``split`` (null
-        where the folders do not say).
-
-    Raises:
-        UserError: no video, an empty class folder, or a folder that cannot be listed.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for name in ("run/a.mp4", "jump/b.mp4"):
-        ...     (root / name).parent.mkdir()
-        ...     (root / name).touch()
-        >>> list_folder(root).to_pydict()["label"]
-        ['jump', 'run']
-    """
-    paths = videos_below(folder)
-    if not paths:
-        raise UserError(
-            folder,
-            "the folder holds no videos",
-            "give one that holds .mp4, .avi, .webm ... files or folders of .jpg or .png frames",
-        )
-    return by_folder(folder, paths)
-
-
-def by_folder(folder: Path, paths: Sequence[str]) -> pa.Table:
-    """A table of videos below a folder, with the class and split that their folders say.
-
-    Args:
-        folder: where the paths start from.
-        paths: of the videos, ``/`` between parts.
-
-    Raises:
-        UserError: a class folder is empty.
-
-    Example:
-        >>> by_folder(Path("videos"), ["train/a.mp4", "test/b.mp4"]).to_pydict()["split"]
-        ['train', 'test']
-    """
-    labels, splits = _labels_and_splits(folder, [path.split("/") for path in paths])
-    string = pa.string()
-    return pa.table(
-        {"path": paths, "label": pa.array(labels, string), "split": pa.array(splits, string)}
-    )
-
-
-def _labels_and_splits(
-    folder: Path, parts: Sequence[Sequence[str]]
-) -> tuple[list[str | None], list[str | None]]:
-    """What the folders on the way to each video say."""
-    depth = _wrappers(parts)
-    has_splits = all(len(p) > depth + 1 and split_kind(p[depth]) is not None for p in parts)
-    splits = [p[depth] if has_splits else None for p in parts]
-    depth += has_splits
-    labels = [p[depth] if len(p) > depth + 1 else None for p in parts]
-    if any(labels):
-        _check_class_folders(folder, {tuple(p[:depth]) for p in parts}, set(labels))
-    unlabelled = labels.count(None)
-    if 0 < unlabelled < len(labels):
-        logger.warning(
-            "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
-        )
-    return labels, splits
-
-
-def videos_below(folder: Path) -> list[str]:
-    """Paths of the videos and folders of frames below a folder, relative, in name order.
-
-    Raises:
-        UserError: a folder that cannot be listed.
-
-    Example:
-        >>> import tempfile
-        >>> videos_below(Path(tempfile.mkdtemp()))
-        []
-    """
-    try:
-        return _videos_below(folder, "", frozenset())
-    except OSError as error:
-        reason = error.strerror or "cannot be listed"
-        raise UserError(error.filename or folder, reason, "give a folder you may read") from error
-
-
-def _videos_below(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
-    """Videos below a folder in name order; ``above`` are the folders around it, against loops."""
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return []
-    videos: list[str] = []
-    has_images = False
-    with os.scandir(folder) as entries:
-        named = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
-    for entry in named:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix in IMAGE_SUFFIXES:
-            has_images = True
-        elif entry.is_dir():
-            videos += _videos_below(entry.path, f"{prefix}{entry.name}/", above | {here})
-        elif suffix in VIDEO_SUFFIXES:
-            videos.append(prefix + entry.name)
-    return [prefix.rstrip("/") or "."] if has_images and not videos else videos
-
-
-def _wrappers(parts: Sequence[Sequence[str]]) -> int:
-    """How many folders at the top are wrapped around the class or split folders."""
-    folders = {tuple(p[:-1]) for p in parts}
-    for depth, names in enumerate(zip(*folders, strict=False)):
-        if len(set(names)) > 1 or split_kind(names[0]) is not None:
-            return depth
-    return 0  # some videos lie in the innermost common folder, so that one is their class
-
-
-def _check_class_folders(root: Path, around: set[tuple[str, ...]], labels: set[str | None]) -> None:
-    """Refuse empty folders beside the classes; say which other ones hold no video."""
-    for parent in sorted(around):
-        for folder in sorted(root.joinpath(*parent).iterdir()):
-            if folder.name in labels or folder.name[0] == "." or not folder.is_dir():
-                continue
-            if not any(folder.rglob("*")):
-                raise UserError(folder, "the class folder is empty", "fill it or remove it")
-            logger.warning("%s: holds no videos and is left out", folder)
 
 
 def list_file(path: Path) -> pa.Table:

@@ -1,0 +1,51 @@
+"""Read whatever a user names (folder, list, single video) into a table of videos."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from cvrl.data.event_lists import by_camera, list_events
+from cvrl.data.sources.file_types import is_video_name
+from cvrl.data.sources.folders import list_folder
+from cvrl.data.sources.text_lists import list_file
+from cvrl.utils.errors import UserError
+
+
+def read_source(
+    path: Path, root: str | os.PathLike[str] | None = None, cameras: Sequence[str] = ()
+) -> tuple[Path, pa.Table]:
+    """What a source lists, and the folder its relative paths start from.
+
+    Args:
+        path: a folder, a text list, or a single video.
+        root: what relative paths in a list start from; None is the folder of the list.
+        cameras: names of the files in an event's folder; each of them becomes a row.
+
+    Raises:
+        UserError: there is no such file or folder, or it lists nothing that can be used.
+
+    Example:
+        >>> read_source(Path("no/such/list.csv"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: no/such/list.csv: no such file or folder; check the path...
+    """
+    folder, table = _locate(path, root, cameras)
+    return folder, by_camera(table, cameras) if cameras else table
+
+
+def _locate(
+    path: Path, root: str | os.PathLike[str] | None, cameras: Sequence[str]
+) -> tuple[Path, pa.Table]:
+    if path.is_dir():
+        table = list_events(path, cameras) if cameras else list_folder(path)
+        if table["path"][0].as_py() != ".":
+            return path, table
+    elif not path.is_file():
+        remedy = f"check the path; it was looked for in {Path.cwd()}"
+        raise UserError(path, "no such file or folder", remedy)
+    elif not is_video_name(path.name):
+        return path.parent if root is None else Path(root), list_file(path)
+    path = path.resolve()  # a single video, folder of frames or event
+    return path.parent, pa.table({"path": [path.name]})
