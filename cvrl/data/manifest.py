@@ -9,8 +9,8 @@ A *group* is what must not be torn apart between training and testing, nor be to
 contrastive loss: clips cut from one source video. It is taken from a ``group`` column; where there
 is none, names like UCF101's ``v_PushUps_g07_c03.avi`` give ``PushUps_g07`` and HMDB51's
 ``April_09_brush_hair_u_nm_np1_ba_goo_0.avi`` give ``April_09_brush_hair``; a name like
-``a_flip.mp4`` joins the group of ``a.mp4``, and all names of one file are one group; any other video is a
-group of its own.
+``a_flip.mp4`` joins the group of ``a.mp4``, and all names of one file are one group; any other
+video is a group of its own.
 """
 
 import logging

@@ -37,3 +37,24 @@ def test_a_csv_with_a_blank_after_the_comma_has_two_classes(tmp_path):
         (tmp_path / f"{name}.mp4").touch()
     (tmp_path / "list.csv").write_text("path,label\na.mp4, run\nb.mp4,run\nc.mp4, jump \n")
     assert read_manifest(tmp_path / "list.csv").class_names == ["jump", "run"]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("3,5", "3+5"),
+        ("5 , 3", "3+5"),
+        ("10 9", "9+10"),
+        ("run|jump", "jump+run"),
+        ("run;jump;run", "jump+run"),
+        ("run,jump", "jump+run"),
+        ("pushing, then pulling", "pushing, then pulling"),
+        ("2 players", "2 players"),
+        ("100 meter run", "100 meter run"),
+        ("b+a", "b+a"),
+    ],
+)
+def test_several_labels_in_one_are_tags(label, name, caplog):
+    with caplog.at_level(logging.INFO):
+        assert clean_labels(pa.array([None, label, "run"])).to_pylist() == [None, name, "run"]
+    assert ("are read as several tags" in caplog.text) == (label != name)

@@ -46,6 +46,7 @@ def _locate(
         remedy = f"check the path; it was looked for in {Path.cwd()}"
         raise UserError(path, "no such file or folder", remedy)
     elif not is_video_name(path.name):
-        return path.parent if root is None else Path(root), list_file(path)
+        folder = path.parent if root is None else Path(root)
+        return folder, list_file(path, folder)
     path = path.resolve()  # a single video, folder of frames or event
     return path.parent, pa.table({"path": [path.name]})
