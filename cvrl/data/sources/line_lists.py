@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from cvrl.data.sources.file_types import VIDEO_SUFFIXES
+from cvrl.data.sources.file_types import VIDEO_SUFFIXES, is_video_name
 from cvrl.data.sources.frame_counts import are_counts, sample_counts
 from cvrl.data.sources.list_headers import no_path_column
 from cvrl.data.split_names import SPELLINGS
@@ -64,7 +64,9 @@ def read_lines(path: Path, source: Any, root: Path) -> pa.Table:
     _check_first_line(path, lines, paths, root)
     if not pc.any(pc.not_equal(rest, "")).as_py():
         return pa.table({"path": paths})
-    unquoted = pc.replace_substring_regex(rest, r"^\"([^\"]*)\"$", r"\1")
+    unquoted = rest
+    if pc.any(pc.starts_with(rest, '"')).as_py():
+        unquoted = pc.replace_substring_regex(rest, r"^\"([^\"]*)\"$", r"\1")
     labels = _Labels(path, root, lines, paths, unquoted).read(separators, rest)
     return pa.table({"path": paths, "label": labels})
 
@@ -96,8 +98,10 @@ def _split_lines(path: Path, lines: Any) -> tuple[Any, Any, Any]:
 def _check_first_line(path: Path, lines: Any, paths: Any, root: Path) -> None:
     """Refuse a header of unknown words: the only line that does not begin with a video."""
     first = paths[0].as_py()
+    if is_video_name(first):
+        return
     is_video = pc.match_substring_regex(paths, rf"\.(?i:{_ENDINGS})$")
-    alone = len(paths) > 1 and not is_video[0].as_py() and pc.all(is_video[1:]).as_py()
+    alone = len(paths) > 1 and pc.all(is_video[1:]).as_py()
     words = [word.strip() for word in lines[0].as_py().replace(";", ",").split(",")]
     words = words if len(words) > 1 else words[0].split()
     is_clip = any(c in first for c in "/\\") or any(map(str.isdigit, words))
@@ -148,6 +152,8 @@ class _Labels:
     def _of_words(self) -> Any:
         """Labels of lines whose columns are cut by blanks, which labels may hold as well."""
         rest = self._rest
+        if self._all(rest, r"^[0-9]+$"):
+            return self._of_single(rest)
         if self._all(rest, _SPLIT_LAST):
             raise self._error("the last column seems to be the split", 0)
         numbered = pc.match_substring_regex(rest, r"^[0-9]+[ \t]+\S")

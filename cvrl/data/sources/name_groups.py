@@ -19,6 +19,7 @@ _WORDS = r"copy|kopie|copie|copia|[hv]?flip(?:ped)?|mirror(?:ed)?|aug(?:mented)?
 _WORDS += r"|crop(?:ped)?|resized?|scaled|re-?encoded|converted|compressed"
 # "a (1)", "a_flip", "a - Copy (2)", "a_aug3", at the end of a name without suffix
 _DERIVED = rf"(?i)(?:[ _-]*\([0-9]+\)|[ _-]+(?:{_WORDS})[ _-]?[0-9]*)+$"
+_ENDINGS = "|".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
 _COPY_OF = r"(?i)^copy of "
 
 
@@ -63,16 +64,27 @@ def join_derived(path: Any, group: Any) -> Any:
         >>> join_derived(path, pa.chunked_array([pa.nulls(3, pa.string())])).to_pylist()
         ['a.mp4', 'a.mp4', None]
     """
-    suffixes = "|".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
-    stems = pc.utf8_lower(pc.replace_substring_regex(path, rf"(?i)(\.({suffixes}))+$", ""))
-    is_derived = pc.match_substring_regex(stems, rf"{_DERIVED}|(?:^|/)copy of [^/]*$")
-    if pc.count_distinct(stems).as_py() == len(path) and not pc.any(is_derived).as_py():
+    if not group.null_count or not _may_be_derived(path):
         return group  # the usual case, found without a loop over the rows
     paths, groups = path.to_pylist(), group.to_pylist()
     for row, source in _sources(paths):
         name = groups[source] or groups[row] or paths[source]
         groups[source], groups[row] = groups[source] or name, groups[row] or name
     return pa.chunked_array([pa.array(groups, pa.string())])
+
+
+def _may_be_derived(path: Any) -> bool:
+    """Whether two names differ in their suffixes alone, or one ends like that of a copy."""
+    ending = rf"(?i)(\.({_ENDINGS}))+$"
+    suffix = os.path.splitext(path[0].as_py())[1] if len(path) else ""
+    if pc.all(pc.ends_with(path, suffix)).as_py() and suffix.lower() in VIDEO_SUFFIXES:
+        stems = pc.utf8_slice_codeunits(path, 0, -len(suffix))
+        twice = pc.any(pc.match_substring_regex(stems, ending)).as_py()
+    else:
+        stems = pc.utf8_lower(pc.replace_substring_regex(path, ending, ""))
+        twice = pc.count_distinct(stems).as_py() < len(path)
+    is_derived = pc.match_substring_regex(stems, rf"{_DERIVED}|(?:^|/)copy of [^/]*$")
+    return bool(twice or pc.any(is_derived).as_py())
 
 
 def _sources(paths: Sequence[str]) -> list[tuple[int, int]]:
