@@ -28,6 +28,7 @@ class DataConfig:
     train_split: str = "train"  # value in that column; *: all others than `test_split`
     test_split: str = "test"  # value in that column
     cameras: list[str] | None = None  # `train` lists folders of an event, with these files
+    labels: Literal["auto", "none", "folder", "parent"] = "auto"  # the folder that is the class
     hold_out: float = _in("[0, 1)", 0.0)  # fraction of train kept for choosing, by group
     labels_per_class: int | None = _in("[1, inf)", None)  # labels drawn of each; null: all
     label_fraction: float | None = _in("(0, 1]", None)  # share of each class's; null: all

@@ -6,9 +6,10 @@ python tools/inspect_data.py FOLDER --sheet sheet.png --config configs/demo/synt
 python tools/inspect_data.py manifest.csv --audit configs/pretrain/order_small.yaml views.gap=4
 
 FOLDER may hold a folder a class, videos, or folders of frames; a list may be CSV with a header
-(path, label, group, split) or lines of `path label`. Train on the manifest with
-data.train=manifest.csv: bad files are left out. A stopped scan resumes. Exit code: 0 also if some
-files are bad, 2 if none decodes or the input is wrong.
+(path, label, group, split) or lines of `path label`. --labels says which folder is the class:
+auto (the first below FOLDER, questioned where it seems to be none), none, folder or parent. Train
+on the manifest with data.train=manifest.csv: bad files are left out. A stopped scan resumes. Exit
+code: 0 also if some files are bad, 2 if none decodes or the input is wrong.
 
 --audit takes a config, or the name of views such as rotated; no manifest is written. Small probes
 predict the pretext labels from the mean colour of clips, their borders, aspect ratio, position
@@ -33,6 +34,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sheet", help="PNG of training clips after augmentation")
     parser.add_argument("--config", help="show the clips of this config in the sheet")
     parser.add_argument("--root", help="folder that relative paths in a list start from")
+    parser.add_argument("--labels", default="auto", choices=("auto", "none", "folder", "parent"))
     parser.add_argument("--split-column", default="split", help="default: %(default)s")
     parser.add_argument("--audit", metavar="VIEWS", help="look for shortcuts in a pretext task")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the config")

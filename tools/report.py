@@ -12,7 +12,7 @@ from pathlib import Path
 from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import run_tool
 
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
+SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras", "labels")
 
 
 def parse() -> Namespace:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from cvrl.data.groups import draw_groups, group_ids, join_groups
 from cvrl.data.label_names import clean_labels
 from cvrl.data.sources.copies import same_files
+from cvrl.data.sources.folders import LabelRule
 from cvrl.data.sources.name_groups import infer_groups, join_derived
 from cvrl.data.sources.read_source import read_source
 from cvrl.utils.errors import UserError
@@ -203,11 +204,11 @@ class Manifest:
         """
         if not alike:
             return self
-        columns = (self.table[name].to_pylist() for name in ("path", "group"))
-        group = pa.chunked_array([pa.array(join_groups(*columns, alike), pa.string())])
+        path, group = (self.table[name].to_pylist() for name in ("path", "group"))
+        joined = pa.chunked_array([pa.array(join_groups(path, group, alike), pa.string())])
         at = self.table.column_names.index("group")
-        table = self.table.set_column(at, "group", group)
-        return replace(self, table=table, group_ids=group_ids(group))
+        table = self.table.set_column(at, "group", joined)
+        return replace(self, table=table, group_ids=group_ids(joined))
 
     def without_bad(self) -> "Manifest":
         """The rows a scan did not find bad; the others are counted in ``bad``.
@@ -230,6 +231,7 @@ def read_manifest(
     root: str | os.PathLike[str] | None = None,
     split_column: str = "split",
     cameras: Sequence[str] = (),
+    labels: LabelRule = "auto",
     check_files: bool | None = None,
     keep_bad: bool = False,
 ) -> Manifest:
@@ -242,6 +244,8 @@ def read_manifest(
         split_column: the column :meth:`Manifest.select` shall use.
         cameras: names of the files in an event's folder, one a camera: the source lists events, and
             each of their films is a row, with its event in column ``event``.
+        labels: which folder is the class, see :func:`cvrl.data.sources.folders.list_folder`;
+            ``none`` also sets the labels of a list aside.
         check_files: look for every listed file; None looks for up to ``CHECK_ALL`` of them.
         keep_bad: keep rows whose ``status`` is not ``ok``.
 
@@ -256,7 +260,7 @@ def read_manifest(
         [1]
     """
     path = Path(source)
-    folder, table = read_source(path, root, cameras)
+    folder, table = read_source(path, root, cameras, labels)
     if split_column != "split" and split_column not in table.column_names:
         remedy = f"its columns are {', '.join(table.column_names)}"
         raise UserError(path, f"no column '{split_column}'", remedy)

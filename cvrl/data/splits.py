@@ -15,6 +15,7 @@ from torch import Tensor
 from cvrl.data.known_splits import official_split
 from cvrl.data.manifest import Manifest, read_manifest
 from cvrl.data.sources.copies import same_contents, same_files
+from cvrl.data.sources.folders import LabelRule
 from cvrl.data.sources.name_groups import join_derived
 from cvrl.data.split_names import find_split
 from cvrl.data.tags import SEPARATOR
@@ -51,6 +52,7 @@ def read_splits(
     hold_out: float | None = None,
     fallback_hold_out: float = 0.0,
     cameras: Sequence[str] | None = None,
+    labels: LabelRule = "auto",
     seed: int = 0,
     allow_missing: bool = False,
 ) -> Parts:
@@ -72,6 +74,7 @@ def read_splits(
             instead of the test part; for choosing settings.
         fallback_hold_out: the same where there is no test part.
         cameras: names of the cameras' files, where the sources list events, see ``read_manifest``.
+        labels: which folder is the class, see ``read_manifest``.
         seed: decides which groups are held out.
         allow_missing: do not look for the listed files; whoever reads them has to count those that
             are not there. Rows that a scan marked bad stay in, to be counted with them.
@@ -89,6 +92,7 @@ def read_splits(
         reason = "each names a test part"
         raise UserError("--hold-out and --test", reason, "give one of the two")
     how: dict[str, Any] = {"root": root, "split_column": split_column, "cameras": cameras or ()}
+    how["labels"] = labels
     how |= {"check_files": False, "keep_bad": True} if allow_missing else {}
     source = read_manifest(train, **how)
     train_part, name = _read_train(source, train, train_split, test_split)

@@ -92,6 +92,7 @@ def build_data(config: Config) -> Data:
         test_split=data.test_split,
         hold_out=data.hold_out or None,
         cameras=data.cameras,
+        labels=data.labels,
         seed=config.seed,
     )
     train, watch = (parts.test, None) if parts.train is None else (parts.train, parts.test)

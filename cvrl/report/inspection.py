@@ -15,9 +15,12 @@ from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset
 from cvrl.data.manifest import Manifest, read_manifest, write_manifest
 from cvrl.data.sources.copies import same_contents
+from cvrl.data.sources.folder_walk import left_out_words, walk_folder
+from cvrl.data.sources.folders import LabelRule
 from cvrl.preparation.scan import scan
 from cvrl.report.contact_sheet import draw_pairs
 from cvrl.utils.errors import UserError
+from cvrl.utils.io import atomic_path
 
 WINDOW = ClipSpec(frames=16, stride=2)
 SHOWN = 20
@@ -31,6 +34,7 @@ def inspect(
     sheet: str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
     split_column: str = "split",
+    labels: LabelRule = "auto",
     console: Console | None = None,
     dataset_of: Callable[[Manifest], TrainDataset] | None = None,
 ) -> Manifest:
@@ -45,6 +49,7 @@ def inspect(
         sheet: PNG of sampled and augmented training clips.
         root: folder of relative paths in a list.
         split_column: column of the split.
+        labels: which folder is the class, see :func:`read_manifest`.
         console: prints the summary; None for standard output.
         dataset_of: makes the training samples that the sheet shows; None for those of CVRL.
 
@@ -60,7 +65,12 @@ def inspect(
     output = Path(output)
     console = console or Console()
     listed = read_manifest(
-        source, root=root, split_column=split_column, check_files=False, keep_bad=True
+        source,
+        root=root,
+        split_column=split_column,
+        labels=labels,
+        check_files=False,
+        keep_bad=True,
     )
     manifest, copies = _scan_into(output, listed, workers)
     good = manifest.without_bad()
@@ -69,6 +79,8 @@ def inspect(
         console.print(_bad_files(manifest))
     for line in copies:
         console.print(escape(line), soft_wrap=True)
+    if os.path.isdir(source):
+        _report_left_out(Path(source), output, console)
     console.print(f"written: {escape(str(output))}", soft_wrap=True)
     if not len(good):
         raise UserError(source, "no video in it decodes", f"see the column reason in {output}")
@@ -94,6 +106,18 @@ def _scan_into(output: Path, listed: Manifest, workers: int | None) -> tuple[Man
         raise UserError(output, reason, "give another --output") from error
     journal.unlink(missing_ok=True)
     return manifest, copies
+
+
+def _report_left_out(folder: Path, output: Path, console: Console) -> None:
+    """Count the files below a folder that are no videos, and name all of them in a file."""
+    left_out = walk_folder(folder).left_out
+    if left_out:
+        names = output.with_suffix(".left_out.txt")
+        with atomic_path(names) as temporary:
+            text = "".join(f"{name}\t{reason}\n" for name, reason in left_out)
+            temporary.write_text(text, encoding="utf-8")
+        said = f"left out: {left_out_words(left_out)}; all are named in {names}"
+        console.print(escape(said), soft_wrap=True)
 
 
 def join_copies(manifest: Manifest) -> tuple[Manifest, list[str]]:
@@ -145,6 +169,9 @@ def summary(manifest: Manifest) -> Table:
     table = Table("", escape(manifest.source), title="Videos")
     table.add_row("videos", f"{len(good)} that decode, {good.bad} bad")
     table.add_row("classes", _classes(good))
+    if good.class_names:
+        more = ", ..." if len(good.class_names) > SHOWN else ""
+        table.add_row("class names", escape(", ".join(good.class_names[:SHOWN]) + more))
     table.add_row("groups", str(len(np.unique(good.group_ids))))
     table.add_row("splits", _counted(_column(good, manifest.split_column)) or "none")
     if not len(good):

@@ -15,6 +15,10 @@ from cvrl.video.limits import Limits, reason_of
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # mmaction2 and TSN keep optical flow beside the frames: x_00001.jpg, flow_y_00001.jpg
 _FLOW = re.compile(r"(flow[_-]?)?[xyuv][_-]?\d+\.\w+", re.IGNORECASE)
+_COVER = re.compile(r"(cover|folder|poster|thumb(nail)?s?|fanart|albumart.*|banner)\.\w+", re.I)
+_MASK = re.compile(
+    r"((.*[_. -])?(masks?|depth|seg|segmentation|alpha|thumb|keyframe)[_. -]?\d*)\.\w+", re.I
+)
 # What Pillow raises on a broken image; SyntaxError is its word for a broken png.
 _BROKEN = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
 
@@ -22,8 +26,8 @@ _BROKEN = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBom
 def list_frames(folder: str) -> list[str]:
     """Names of the frames in a folder, in natural order: 2.jpg comes before 10.jpg.
 
-    Hidden files are left out, and so are optical-flow fields (``x_00001.jpg``,
-    ``flow_y_00001.jpg``) that lie beside the frames. A gap in the numbers is not filled.
+    Hidden files are left out, and so is what lies beside the frames, see :func:`frame_names`. A gap
+    in the numbers is not filled.
 
     Args:
         folder: an existing folder.
@@ -41,8 +45,69 @@ def list_frames(folder: str) -> list[str]:
     """
     names = [name for name in os.listdir(folder) if name.lower().endswith(_SUFFIXES)]
     names = [name for name in names if not name.startswith(".")]
-    frames = [name for name in names if not _FLOW.fullmatch(name)]
-    return sorted(frames or names, key=_natural)
+    return frame_names(names) or sorted(names, key=_natural)
+
+
+def frame_names(names: Sequence[str]) -> list[str]:
+    """Which images of a folder are frames, in natural order.
+
+    Optical-flow fields (``x_00001.jpg``), masks (``mask_1.png``, ``1_mask.png``), png masks named
+    like jpg frames, and pictures without a number beside numbered ones are none; nor is a cover
+    (``folder.jpg``), even alone.
+
+    Args:
+        names: of images.
+
+    Example:
+        >>> frame_names(["cover.jpg", "1_mask.png", "10.jpg", "2.jpg"]), frame_names(["cover.jpg"])
+        (['2.jpg', '10.jpg'], [])
+    """
+    frames = [name for name in names if not _COVER.fullmatch(name)]
+    for kept in (
+        [name for name in frames if not _FLOW.fullmatch(name)],
+        [name for name in frames if not (_FLOW.fullmatch(name) or _MASK.fullmatch(name))],
+    ):
+        frames = kept or frames
+    jpgs = {os.path.splitext(name)[0] for name in frames if not name.lower().endswith(".png")}
+    pngs = {os.path.splitext(name)[0] for name in frames if name.lower().endswith(".png")}
+    if pngs and pngs <= jpgs:
+        frames = [name for name in frames if not name.lower().endswith(".png")]
+    numbered = [name for name in frames if re.search(r"\d", os.path.splitext(name)[0])]
+    return sorted(numbered if len(numbered) > 1 else frames, key=_natural)
+
+
+def numberings(names: Sequence[str]) -> list[list[str]]:
+    """Split frames into numberings: those of ``a_0001.jpg`` and of ``b_0001.jpg`` are two.
+
+    Args:
+        names: of the frames of a folder, in order.
+
+    Returns:
+        Two lists or more only where nearly all names are in one of two or more each, and numbers
+        occur in several; else one list, of all.
+
+    Example:
+        >>> numberings(["a_1.jpg", "a_2.jpg", "b_1.jpg", "b_2.jpg"])
+        [['a_1.jpg', 'a_2.jpg'], ['b_1.jpg', 'b_2.jpg']]
+    """
+    found: dict[str, list[str]] = {}
+    numbers: dict[str, list[int]] = {}
+    for name in names:
+        match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", os.path.splitext(name)[0])
+        if match:
+            key = f"{match[1]}#{match[3]}".lower()
+            found.setdefault(key, []).append(name)
+            numbers.setdefault(key, []).append(int(match[2]))
+    whole = {key: numbers[key] for key, own in found.items() if len(own) > 1}
+    kinds = {re.sub(r"[0-9]+", "#", key) for key in whole}
+    if len(kinds) < len(whole):  # times of day look like several numberings of one kind
+        firsts = {min(own) for own in whole.values()}
+        runs = all(max(own) - min(own) == len(own) - 1 for own in whole.values())
+        if not (runs and firsts in ({0}, {1})):
+            return [list(names)]
+    if len(whole) < 2 or sum(len(found[key]) for key in whole) < 0.9 * len(names):
+        return [list(names)]
+    return [found[key] for key in found if key in whole]
 
 
 class FramesFolder:
@@ -84,6 +149,10 @@ class FramesFolder:
             raise CorruptVideoError(folder, reason_of(error)) from error
         if not self._names:
             raise CorruptVideoError(folder, "no jpg or png frames in the folder")
+        if len(several := numberings(self._names)) > 1:
+            firsts = " and ".join(names[0] for names in several[:3])
+            reason = f"holds {len(several)} numberings of frames, as {firsts}"
+            raise CorruptVideoError(folder, f"{reason}: give each video a folder of its own")
         limits.check_count(folder, len(self._names))
         self.fps = float(fps)
         self.times: NDArray[np.float64] = np.arange(len(self._names)) / self.fps

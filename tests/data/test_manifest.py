@@ -505,3 +505,11 @@ def test_holding_out_of_ucf101_training(real_data):
     rest, held = clips.select("train").hold_out(0.2, seed=0)
     assert not set(rest.group_ids) & set(held.group_ids)
     assert np.bincount(held.label_ids).tolist() == [16, 16, 16, 16] or len(held) in range(48, 68)
+
+
+def test_labels_of_a_list_can_be_set_aside_and_not_be_taken_from_folders(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\nrun/a.mp4,x\n")
+    how = {"check_files": False}
+    assert read_manifest(tmp_path / "list.csv", labels="none", **how).class_names == []
+    with pytest.raises(UserError, match="is a list, whose labels are its column 'label'"):
+        read_manifest(tmp_path / "list.csv", labels="parent", **how)

@@ -241,3 +241,18 @@ def test_copies_are_named_and_become_one_group(make_video, tmp_path, console):
 def test_videos_that_all_differ_are_said_nothing_about(mixed, tmp_path, console):
     inspect(mixed, output=tmp_path / "m.csv", workers=0, console=console)
     assert "copies" not in said(console)
+
+
+def test_files_left_out_are_counted_and_named(make_video, tmp_path, console):
+    make_video(tmp_path / "videos" / "run" / "a.mp4", 31)
+    (tmp_path / "videos" / "run" / "[notes].txt").touch()
+    inspect(tmp_path / "videos", output=tmp_path / "m.csv", workers=0, console=console)
+    assert "left out: 1 .txt (run/[notes].txt); all are named in" in said(console)
+    assert (tmp_path / "m.left_out.txt").read_text() == "run/[notes].txt\t.txt\n"
+
+
+def test_class_names_are_shown_and_labels_can_be_set_aside(mixed, tmp_path, console):
+    inspect(mixed, output=tmp_path / "m.csv", workers=0, console=console)
+    assert "jump, run, walk" in said(console)
+    found = inspect(mixed, output=tmp_path / "n.csv", labels="none", workers=0, console=console)
+    assert found.class_names == [] and read_manifest(tmp_path / "n.csv").class_names == []

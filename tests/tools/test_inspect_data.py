@@ -101,3 +101,24 @@ def test_a_config_needs_a_sheet(make_video, tmp_path):
     done = run("videos", "--config", "c.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: --config: needs --sheet; name the PNG with --sheet\n"
+
+
+def test_labels_are_taken_from_the_folder_named(make_video, tmp_path):
+    for name in ("2024/run/a.mp4", "2025/jump/b.mp4"):
+        make_video(tmp_path / "videos" / name, 31)
+    done = run("videos", "--workers", 0, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "look like dates; each has one video; say --labels none, folder or parent" in done.stderr
+    done = run("videos", "--workers", 0, "--labels", "parent", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the folder that holds the video is the class (2 classes: jump, run)" in done.stderr
+    assert read_manifest(tmp_path / "manifest.csv").class_names == ["jump", "run"]
+
+
+def test_a_name_that_is_not_utf8_is_one_line(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/videos"
+    os.mkdir(folder)
+    open(folder + b"/caf\xe9.mp4", "wb").close()
+    done = run("videos", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and r"caf\xe9.mp4: its name is not UTF-8" in done.stderr

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cvrl.utils.errors import CorruptVideoError
-from cvrl.video.frame_folder import FramesFolder, list_frames
+from cvrl.video.frame_folder import FramesFolder, list_frames, numberings
 from cvrl.video.limits import Limits
 from cvrl.video.reader import open_video
 
@@ -50,6 +50,13 @@ def test_frames_stand_in_the_order_of_their_numbers(tmp_path_factory, numbers, p
         (["1.png", "01.png"], ["01.png", "1.png"]),
         (["t٣.png", "t²4.png"], ["t²4.png", "t٣.png"]),
         (["readme.md"], []),
+        (["cover.jpg", "1.jpg", "2.jpg"], ["1.jpg", "2.jpg"]),
+        (["start.jpg", "1.jpg", "2.jpg"], ["1.jpg", "2.jpg"]),
+        (["1.jpg", "1.png", "2.jpg", "2.png"], ["1.jpg", "2.jpg"]),
+        (["1.jpg", "2.png"], ["1.jpg", "2.png"]),
+        (["1_mask.png", "1.png", "mask_2.png", "2.png"], ["1.png", "2.png"]),
+        (["mask_1.png", "mask_2.png"], ["mask_1.png", "mask_2.png"]),
+        (["cover.jpg"], ["cover.jpg"]),
     ],
 )
 def test_which_files_are_frames(tmp_path, names, frames):
@@ -213,3 +220,26 @@ def test_real_folder_of_two_sizes_and_a_cut_frame(real_data):
     assert video.frames(range(12)).shape == (12, 90, 160, 3)
     with pytest.raises(CorruptVideoError, match=r"frame 13\.jpg does not decode"):
         video.frames([12])
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        ([f"{v}_{i}.jpg" for v in "ab" for i in range(3)], 2),
+        ([f"v{v}_{i}.jpg" for v in (1, 2) for i in range(3)], 2),
+        ([f"img_{i}.jpg" for i in range(9)], 1),
+        ([f"12-0{m}-{s}.jpg" for m in (1, 2) for s in (3, 7, 9)], 1),  # times of day
+        (["a1b.jpg", "c2d.jpg", "e3f.jpg"], 1),
+        (["x.jpg", "y.jpg"], 1),
+        (["IMG_1.jpg", "img_2.jpg", "IMG_3.JPG", "img_4.jpg"], 1),
+    ],
+)
+def test_numberings(names, count):
+    found = numberings(names)
+    assert len(found) == count and sorted(n for own in found for n in own) == sorted(names)
+
+
+def test_several_numberings_are_no_video(tmp_path):
+    _images(tmp_path / "run", ["a_1.png", "a_2.png", "b_1.png", "b_2.png"])
+    with pytest.raises(CorruptVideoError, match=r"2 numberings of frames, as a_1\.png and b_1"):
+        _open(tmp_path / "run")

@@ -4,32 +4,45 @@ Nothing is decoded here.
 """
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
-from cvrl.data.sources.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from cvrl.data.sources.class_questions import is_unlabelled, question_classes
+from cvrl.data.sources.folder_walk import left_out_words, walk_folder
+from cvrl.data.sources.name_groups import infer_groups
 from cvrl.data.split_names import split_kind
 from cvrl.utils.errors import UserError
 
 logger = logging.getLogger("cvrl")
 
+LabelRule = Literal["auto", "none", "folder", "parent"]
+_SHOWN = 8
 
-def list_folder(folder: Path) -> pa.Table:
+
+def list_folder(folder: Path, labels: LabelRule = "auto") -> pa.Table:
     """The videos below a folder; the first folder on the way to a video is its class.
 
     A folder that holds images, and no videos below it, is one video of frames. Videos that stand
-    in ``folder`` itself have no label. Where every video lies under train, val or test folders
-    those are the splits and the classes come next. A folder wrapped around all is looked through.
+    in ``folder`` itself, or below one called ``unlabelled``, have no label. Where every video lies
+    under train, val or test folders those are the splits and the classes come next. A folder
+    wrapped around all is looked through. The log says which folders became classes, questions those
+    that seem to be none, and counts the files left out.
+
+    Args:
+        folder: looked through to the bottom.
+        labels: ``auto`` is the rule above; ``none``: no labels; ``folder``: the first folder is the
+            class whatever its name; ``parent``: the folder that holds the video.
 
     Returns:
         Columns ``path`` (relative, sorted, ``/`` between parts), ``label`` and ``split`` (null
-        where the folders do not say).
+        where the folders do not say), and ``group`` where frames lie beside their optical flow.
 
     Raises:
-        UserError: no video, an empty class folder, or a folder that cannot be listed.
+        UserError: no video, an empty class folder, a folder that cannot be listed, a name that is
+            not UTF-8, or split folders beside others.
 
     Example:
         >>> import tempfile
@@ -40,54 +53,22 @@ def list_folder(folder: Path) -> pa.Table:
         >>> list_folder(root).to_pydict()["label"]
         ['jump', 'run']
     """
-    paths = videos_below(folder)
-    if not paths:
+    found = walk_folder(folder)
+    for warning in found.warnings:
+        logger.warning(warning)
+    if found.left_out:
+        logger.info("%s: left out: %s", folder, left_out_words(found.left_out))
+    if not found.videos:
         raise UserError(
             folder,
             "the folder holds no videos",
             "give one that holds .mp4, .avi, .webm ... files or folders of .jpg or .png frames",
         )
-    return by_folder(folder, paths)
-
-
-def by_folder(folder: Path, paths: Sequence[str]) -> pa.Table:
-    """A table of videos below a folder, with the class and split that their folders say.
-
-    Args:
-        folder: where the paths start from.
-        paths: of the videos, ``/`` between parts.
-
-    Raises:
-        UserError: a class folder is empty.
-
-    Example:
-        >>> by_folder(Path("videos"), ["train/a.mp4", "test/b.mp4"]).to_pydict()["split"]
-        ['train', 'test']
-    """
-    labels, splits = _labels_and_splits(folder, [path.split("/") for path in paths])
-    string = pa.string()
-    return pa.table(
-        {"path": paths, "label": pa.array(labels, string), "split": pa.array(splits, string)}
-    )
-
-
-def _labels_and_splits(
-    folder: Path, parts: Sequence[Sequence[str]]
-) -> tuple[list[str | None], list[str | None]]:
-    """What the folders on the way to each video say."""
-    depth = _wrappers(parts)
-    has_splits = all(len(p) > depth + 1 and split_kind(p[depth]) is not None for p in parts)
-    splits = [p[depth] if has_splits else None for p in parts]
-    depth += has_splits
-    labels = [p[depth] if len(p) > depth + 1 else None for p in parts]
-    if any(labels):
-        _check_class_folders(folder, {tuple(p[:depth]) for p in parts}, set(labels))
-    unlabelled = labels.count(None)
-    if 0 < unlabelled < len(labels):
-        logger.warning(
-            "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
-        )
-    return labels, splits
+    named = [path.rpartition("/")[0] if path in found.pictures else path for path in found.videos]
+    table = by_folder(folder, named, labels).set_column(0, "path", pa.array(found.videos))
+    if found.pictures:
+        table = table.append_column("group", infer_groups(pa.array(named)))
+    return table
 
 
 def videos_below(folder: Path) -> list[str]:
@@ -101,32 +82,92 @@ def videos_below(folder: Path) -> list[str]:
         >>> videos_below(Path(tempfile.mkdtemp()))
         []
     """
-    try:
-        return _videos_below(folder, "", frozenset())
-    except OSError as error:
-        reason = error.strerror or "cannot be listed"
-        raise UserError(error.filename or folder, reason, "give a folder you may read") from error
+    return walk_folder(folder).videos
 
 
-def _videos_below(folder: str | Path, prefix: str, above: frozenset[tuple[int, int]]) -> list[str]:
-    """Videos below a folder in name order; ``above`` are the folders around it, against loops."""
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return []
-    videos: list[str] = []
-    has_images = False
-    with os.scandir(folder) as entries:
-        named = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda e: e.name)
-    for entry in named:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix in IMAGE_SUFFIXES:
-            has_images = True
-        elif entry.is_dir():
-            videos += _videos_below(entry.path, f"{prefix}{entry.name}/", above | {here})
-        elif suffix in VIDEO_SUFFIXES:
-            videos.append(prefix + entry.name)
-    return [prefix.rstrip("/") or "."] if has_images and not videos else videos
+def by_folder(folder: Path, paths: Sequence[str], labels: LabelRule = "auto") -> pa.Table:
+    """A table of videos below a folder, with the class and split that their folders say.
+
+    Args:
+        folder: where the paths start from.
+        paths: of the videos, ``/`` between parts.
+        labels: see :func:`list_folder`.
+
+    Raises:
+        UserError: a class folder is empty, or split folders stand beside others.
+
+    Example:
+        >>> by_folder(Path("videos"), ["train/a.mp4", "test/b.mp4"]).to_pydict()["split"]
+        ['train', 'test']
+    """
+    parts = [path.split("/") for path in paths]
+    depth = _wrappers(parts)
+    splits = _splits(folder, parts, depth, labels)
+    depth += splits is not None
+    named = [_label(p, depth, labels) for p in parts]
+    if any(named):
+        around = {tuple(p[:depth]) for p in parts}
+        _check_class_folders(folder, around, {p[depth] for p in parts if len(p) > depth})
+        _say_classes(folder, parts, named, labels)
+    string = pa.string()
+    split = pa.nulls(len(parts), string) if splits is None else pa.array(splits, string)
+    return pa.table({"path": list(paths), "label": pa.array(named, string), "split": split})
+
+
+def _splits(
+    folder: Path, parts: Sequence[Sequence[str]], depth: int, labels: LabelRule
+) -> list[str] | None:
+    """The split of each video, if the folders at this depth are splits."""
+    tops = {p[depth] if len(p) > depth + 1 else "" for p in parts}
+    kinds = {name: split_kind(name) for name in tops}
+    others = [name for name, kind in kinds.items() if kind is None]
+    is_apart = not all(map(is_unlabelled, others))
+    few = len({*kinds.values()} - {None}) < (2 if is_apart else 1)
+    if others and (labels == "folder" or few):
+        return None
+    if is_apart:
+        odd = sorted(others)[0] or "videos"
+        reason = f"holds split folders ({', '.join(sorted(set(kinds) - set(others)))}) and {odd}"
+        remedy = "move it out, or take all for classes with --labels folder (data.labels=folder)"
+        raise UserError(folder, reason, remedy)
+    return [p[depth] for p in parts]
+
+
+def _label(parts: Sequence[str], depth: int, labels: LabelRule) -> str | None:
+    """The class that the folders on the way to a video say; the splits lie above ``depth``."""
+    if labels == "none" or len(parts) <= depth + 1:
+        return None
+    if labels == "parent":
+        return parts[-2]
+    if labels == "auto" and any(map(is_unlabelled, parts[max(0, depth - 1) : depth + 1])):
+        return None
+    return parts[depth]
+
+
+def _say_classes(
+    folder: Path,
+    parts: Sequence[Sequence[str]],
+    named: Sequence[str | None],
+    labels: LabelRule,
+) -> None:
+    """Say which folders became classes, and question them."""
+    files: dict[str, list[str]] = {}
+    for label, path in zip(named, parts, strict=True):
+        if label is not None:
+            files.setdefault(label, []).append(path[-1])
+    rule = "folder that holds the video" if labels == "parent" else "first folder below it"
+    shown = ", ".join(sorted(files)[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
+    logger.info("%s: the %s is the class (%d classes: %s)", folder, rule, len(files), shown)
+    unlabelled = sum(label is None for label in named)
+    if unlabelled:
+        logger.warning(
+            "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
+        )
+    if labels == "auto" and (doubts := question_classes(files)):
+        logger.warning(
+            "%s: are its folders classes? %s; say --labels none, folder or parent (data.labels)",
+            *(folder, "; ".join(doubts)),
+        )
 
 
 def _wrappers(parts: Sequence[Sequence[str]]) -> int:
@@ -138,11 +179,11 @@ def _wrappers(parts: Sequence[Sequence[str]]) -> int:
     return 0  # some videos lie in the innermost common folder, so that one is their class
 
 
-def _check_class_folders(root: Path, around: set[tuple[str, ...]], labels: set[str | None]) -> None:
+def _check_class_folders(root: Path, around: set[tuple[str, ...]], known: set[str]) -> None:
     """Refuse empty folders beside the classes; say which other ones hold no video."""
     for parent in sorted(around):
         for folder in sorted(root.joinpath(*parent).iterdir()):
-            if folder.name in labels or folder.name[0] == "." or not folder.is_dir():
+            if folder.name in known or folder.name[0] == "." or not folder.is_dir():
                 continue
             if not any(folder.rglob("*")):
                 raise UserError(folder, "the class folder is empty", "fill it or remove it")

@@ -7,14 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from cvrl.data.event_lists import by_camera, list_events
-from cvrl.data.sources.file_types import is_video_name
-from cvrl.data.sources.folders import list_folder
+from cvrl.data.sources.file_types import begins_like_video, is_video_name
+from cvrl.data.sources.folders import LabelRule, list_folder
 from cvrl.data.sources.text_lists import list_file
 from cvrl.utils.errors import UserError
 
 
 def read_source(
-    path: Path, root: str | os.PathLike[str] | None = None, cameras: Sequence[str] = ()
+    path: Path,
+    root: str | os.PathLike[str] | None = None,
+    cameras: Sequence[str] = (),
+    labels: LabelRule = "auto",
 ) -> tuple[Path, pa.Table]:
     """What a source lists, and the folder its relative paths start from.
 
@@ -22,6 +25,7 @@ def read_source(
         path: a folder, a text list, or a single video.
         root: what relative paths in a list start from; None is the folder of the list.
         cameras: names of the files in an event's folder; each of them becomes a row.
+        labels: which folder is the class, see :func:`list_folder`.
 
     Raises:
         UserError: there is no such file or folder, or it lists nothing that can be used.
@@ -31,21 +35,26 @@ def read_source(
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: no/such/list.csv: no such file or folder; check the path...
     """
-    folder, table = _locate(path, root, cameras)
+    folder, table = _locate(path, root, cameras, labels)
+    if labels == "none" and "label" in table.column_names:
+        table = table.drop_columns(["label"])
     return folder, by_camera(table, cameras) if cameras else table
 
 
 def _locate(
-    path: Path, root: str | os.PathLike[str] | None, cameras: Sequence[str]
+    path: Path, root: str | os.PathLike[str] | None, cameras: Sequence[str], labels: LabelRule
 ) -> tuple[Path, pa.Table]:
     if path.is_dir():
-        table = list_events(path, cameras) if cameras else list_folder(path)
+        table = list_events(path, cameras) if cameras else list_folder(path, labels)
         if table["path"][0].as_py() != ".":
             return path, table
     elif not path.is_file():
         remedy = f"check the path; it was looked for in {Path.cwd()}"
         raise UserError(path, "no such file or folder", remedy)
-    elif not is_video_name(path.name):
+    elif not (is_video_name(path.name) or begins_like_video(str(path))):
+        if labels in ("folder", "parent"):
+            reason = "is a list, whose labels are its column 'label'"
+            raise UserError(path, reason, "give the folder, or --labels none (data.labels=none)")
         folder = path.parent if root is None else Path(root)
         return folder, list_file(path, folder)
     path = path.resolve()  # a single video, folder of frames or event

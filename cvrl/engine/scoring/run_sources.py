@@ -12,7 +12,7 @@ from cvrl.config import Config, DataConfig, load_config
 from cvrl.data.splits import Parts, read_splits
 from cvrl.utils.errors import UserError
 
-KEYS = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras")
+KEYS = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras", "labels")
 
 
 @dataclass(frozen=True)

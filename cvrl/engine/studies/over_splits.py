@@ -59,7 +59,7 @@ def leave_one_out(path: str | PathLike[str], overrides: Sequence[str], column: s
         cvrl.utils.errors.UserError: weizmann.csv: no such file or folder; ...
     """
     data = load_config(path, overrides).data
-    listed = read_manifest(data.train, root=data.root, split_column=column)
+    listed = read_manifest(data.train, root=data.root, split_column=column, labels=data.labels)
     if len(listed.splits) < 2:
         found = ", ".join(listed.splits) or "no value"
         raise UserError(listed.source, f"column '{column}' has {found}", "name one with several")

@@ -3,6 +3,8 @@
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cvrl.data.sources.copies import same_contents, same_files
 
@@ -60,3 +62,24 @@ def test_a_pipe_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "a")
     os.mkfifo(tmp_path / "b")
     assert same_contents([str(tmp_path / "a"), str(tmp_path / "b")]) == []
+
+
+@given(
+    contents=st.lists(st.sampled_from([b"", b"a", b"b", b"ab", b"ba"]), max_size=8),
+    links=st.lists(st.integers(0, 7), max_size=4),
+)
+def test_equal_contents_and_nothing_else(tmp_path_factory, contents, links):
+    """Against comparing all pairs of files whole."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = files(folder, **{f"f{i}": content for i, content in enumerate(contents)})
+    for number, target in enumerate(links):
+        if target < len(contents):
+            os.link(paths[target], folder / f"link{number}")
+            paths.append(str(folder / f"link{number}"))
+            contents = [*contents, contents[target]]
+    expected = {}
+    for row, content in enumerate(contents):
+        expected.setdefault(content, []).append(row)
+    found = same_contents(paths)
+    assert sorted(found) == sorted(rows for rows in expected.values() if len(rows) > 1)
+    assert all(any(set(rows) <= set(whole) for whole in found) for rows in same_files(paths))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cvrl.data.sources.folder_walk import left_out_words, walk_folder
 from cvrl.data.sources.folders import list_folder
 from cvrl.utils.errors import UserError
 
@@ -188,6 +189,144 @@ def test_a_folder_without_videos(tmp_path, names):
 def test_a_folder_that_cannot_be_listed(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         list_folder(tmp_path / "gone")
+
+
+# Which folders are classes
+
+
+def labels(folder, *names, how="auto"):
+    return columns(list_folder(touch(folder, *names), how))["label"]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("auto", [None, "walk", None]),
+        ("none", [None, None, None]),
+        ("folder", ["unlabelled", "walk", None]),
+        ("parent", ["new", "anna", None]),
+    ],
+)
+def test_the_folder_that_is_the_class_can_be_named(tmp_path, how, expected):
+    names = ("unlabelled/new/a.mp4", "walk/anna/b.mp4", "z.mp4")
+    assert labels(tmp_path, *names, how=how) == expected
+
+
+def test_unlabelled_beside_splits_is_a_split_without_labels(tmp_path):
+    touch(tmp_path, "train/run/a.mp4", "test/run/b.mp4", "unlabeled/c.mp4", "unlabeled/x/d.mp4")
+    table = columns(list_folder(tmp_path))
+    assert table["split"] == ["test", "train", "unlabeled", "unlabeled"]
+    assert table["label"] == ["run", "run", None, None]
+
+
+def test_splits_beside_another_folder_are_refused_and_can_be_classes(tmp_path):
+    names = ("train/run/a.mp4", "test/run/b.mp4", "more/c.mp4")
+    with pytest.raises(UserError, match=r"holds split folders \(test, train\) and more; "):
+        list_folder(touch(tmp_path, *names))
+    assert columns(list_folder(tmp_path, "folder"))["label"] == ["more", "test", "train"]
+
+
+def test_the_log_says_which_folders_became_classes(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="cvrl"):
+        labels(tmp_path, "run/1.mp4", "run/2.mp4", "run/3.mp4", "jump/4.mp4", "jump/5.mp4")
+    assert "the first folder below it is the class (2 classes: jump, run)" in caplog.text
+    assert "are its folders classes?" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "doubt"),
+    [
+        (("raw/1.mp4", "raw/2.mp4", "run/3.mp4"), "'raw' is hardly the name of an action"),
+        (("2024-05-01/1.mp4", "2024-05-02/2.mp4", "2024-05-02/3.mp4"), "look like dates"),
+        (("cam0/1.mp4", "cam0/2.mp4", "cam1/3.mp4"), "'cam0', 'cam1' look like cameras"),
+        (("fall/left.mp4", "fall/right.mp4", "trip/left.mp4", "trip/right.mp4"), "same names"),
+        (("run/1.mp4", "jump/2.mp4"), "each has one video"),
+        (("a/1.mp4", "b/2.mp4", "c/3.mp4", "c/4.mp4"), "there are 3 for 4 videos"),
+    ],
+)
+def test_folders_that_are_hardly_classes_are_questioned(tmp_path, names, doubt, caplog):
+    assert None not in labels(tmp_path, *names)
+    assert doubt in caplog.text and "--labels none, folder or parent" in caplog.text
+    caplog.clear()
+    labels(tmp_path, how="folder")
+    assert "are its folders classes?" not in caplog.text
+
+
+# Files left out, and folders of frames
+
+
+def test_every_file_is_listed_or_left_out_with_its_reason(tmp_path):
+    touch(tmp_path, "run/a.mxf", "run/b.RMVB", "run/c.y4m", "run/d.MOD", "run/x.mp4.part")
+    touch(tmp_path, "run/notes.txt", "run/README", "run/thumb.jpg", ".DS_Store")
+    (tmp_path / "run" / "film").write_bytes(b"\0\0\0\x20ftypisom")
+    (tmp_path / "run" / "tape.xyz").write_bytes(b"RIFF\0\0\0\0AVI LIST")
+    (tmp_path / "run" / "sound.xyz").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    found = walk_folder(tmp_path)
+    names = ("a.mxf", "b.RMVB", "c.y4m", "d.MOD", "film", "tape.xyz")
+    assert found.videos == [f"run/{name}" for name in names]
+    assert sorted(found.left_out) == [
+        (".DS_Store", "hidden"),
+        *(("run/README", "no suffix"), ("run/notes.txt", ".txt"), ("run/sound.xyz", ".xyz")),
+        *(("run/thumb.jpg", "images"), ("run/x.mp4.part", ".part")),
+    ]
+    assert left_out_words(found.left_out).startswith("1 hidden (.DS_Store), 1 no suffix")
+
+
+def test_optical_flow_beside_frames_is_left_out(tmp_path, caplog):
+    for video in ("v_run_g01_c01", "v_jump_g02_c01"):
+        touch(tmp_path, *(f"{video}/{plane}/1.jpg" for plane in "iuv"))
+    table = columns(list_folder(tmp_path))
+    assert table["path"] == ["v_jump_g02_c01/i", "v_run_g01_c01/i"]
+    assert table["label"] == [None, None] and table["group"] == ["jump_g02", "run_g01"]
+    assert "u, v left out as optical flow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pictures", "others"), [("rgb", ("flow_x", "flow_y")), ("JPEGImages", ("Annotations",))]
+)
+def test_folders_of_flow_or_masks_around_the_classes_are_left_out(tmp_path, pictures, others):
+    tops = (pictures, *others)
+    touch(tmp_path, *(f"{top}/{name}/1/1.jpg" for top in tops for name in ("run", "jump")))
+    table = columns(list_folder(tmp_path))
+    assert table["label"] == ["jump", "run"]
+    assert all(path.startswith(f"{pictures}/") for path in table["path"])
+
+
+def test_letters_of_an_alphabet_are_classes(tmp_path):
+    names = [f"{letter}/{number}.mp4" for letter in "ghiuvw" for number in (1, 2, 3)]
+    assert set(labels(tmp_path, *names)) == set("ghiuvw")
+
+
+def test_a_folder_of_a_cover_alone_is_no_video(tmp_path):
+    touch(tmp_path, "run/a.mp4", "jump/folder.jpg")
+    assert columns(list_folder(tmp_path))["path"] == ["run/a.mp4"]
+
+
+def test_several_numberings_in_one_folder_are_warned_of(tmp_path, caplog):
+    touch(tmp_path, *(f"run/{name}_{number:04}.jpg" for name in "ab" for number in range(3)))
+    list_folder(tmp_path)
+    assert "holds 2 numberings of frames, as a_0000.jpg and b_0000.jpg" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("video", "frames"),
+    [("run/a.mp4", "run/a/1.jpg"), ("videos/run/a.mp4", "frames/run/a/1.jpg")],
+)
+def test_the_frames_of_a_listed_video_are_left_out(tmp_path, video, frames, caplog):
+    other = video.replace("run/a", "jump/b")
+    table = columns(list_folder(touch(tmp_path, video, other, frames)))
+    assert table["path"] == [other, video] and table["label"] == ["jump", "run"]
+    assert "1 folders of frames are left out, as their videos are there" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"caf\xe9/a.mp4", b"caf\xe9.txt"])
+def test_a_name_that_is_not_utf8_is_refused_in_one_printable_line(tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, "wb").close()
+    with pytest.raises(UserError, match="its name is not UTF-8; rename it") as caught:
+        list_folder(tmp_path)
+    assert r"caf\xe9" in str(caught.value) and str(caught.value).encode()
 
 
 @pytest.mark.real
