@@ -101,7 +101,7 @@ def _walk(
     beside = _beside_pictures(folders)
     for entry in entries:
         path, suffix = prefix + entry.name, os.path.splitext(entry.name)[1].lower()
-        _check_name(folder, entry.name)
+        check_name(entry.path)
         if entry.name[0] == ".":
             found.left_out.append((path, "hidden"))
         elif entry.name in beside:
@@ -166,11 +166,20 @@ def _leave_out_own_frames(folder: Path, found: Walk) -> None:
         found.left_out += [(f"{path}/", "frames of a listed video") for path in own]
 
 
-def _check_name(folder: str | Path, name: str) -> None:
-    """Refuse a name that no list and no page can hold."""
+def check_name(path: str) -> None:
+    r"""Refuse a path that no list and no page can hold.
+
+    Raises:
+        UserError: it is not UTF-8.
+
+    Example:
+        >>> check_name("caf\udce9.mp4")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: caf\xe9.mp4: its name is not UTF-8; rename it, as with...
+    """
     try:
-        name.encode()
+        path.encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(os.path.join(folder, name)).decode("utf-8", "backslashreplace")
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         remedy = "rename it, as with convmv -f latin1 -t utf8 -r --notest FOLDER"
         raise UserError(shown, "its name is not UTF-8", remedy) from None

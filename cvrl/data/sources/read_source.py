@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from cvrl.data.event_lists import by_camera, list_events
 from cvrl.data.sources.file_types import begins_like_video, is_video_name
+from cvrl.data.sources.folder_walk import check_name
 from cvrl.data.sources.folders import LabelRule, list_folder
 from cvrl.data.sources.text_lists import list_file
 from cvrl.utils.errors import UserError
@@ -28,13 +29,16 @@ def read_source(
         labels: which folder is the class, see :func:`list_folder`.
 
     Raises:
-        UserError: there is no such file or folder, or it lists nothing that can be used.
+        UserError: there is no such file or folder, it lists nothing that can be used,
+            or a name is not UTF-8.
 
     Example:
         >>> read_source(Path("no/such/list.csv"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: no/such/list.csv: no such file or folder; check the path...
     """
+    for given in (path, root or ""):
+        check_name(os.path.abspath(given))
     folder, table = _locate(path, root, cameras, labels)
     if labels == "none" and "label" in table.column_names:
         table = table.drop_columns(["label"])

@@ -1,5 +1,6 @@
 """Folders, lists and single videos, told apart."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_labels_set_aside(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no such file or folder; check the path"):
         read_source(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("part", ["source", "root"])
+def test_a_source_or_root_whose_name_is_not_utf8(tmp_path, part):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    for place in (folder, tmp_path):
+        (place / "list.txt").write_text("a.mp4\n")
+    with pytest.raises(UserError, match=r"caf\\xe9.*: its name is not UTF-8"):
+        read_source(folder if part == "source" else tmp_path / "list.txt", folder)
