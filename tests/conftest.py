@@ -118,7 +118,9 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
+        # x264's macroblock tree gives other bits on every call
+        same_bits = {"x264-params": "mbtree=0"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=rate, options=same_bits | (options or {}))
         stream.height, stream.width = clip_THWC.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.gop_size = gop

@@ -41,7 +41,7 @@ def trained(tmp_path, video_folder):
 def test_a_task_that_is_learned_is_above_chance(trained, video_folder):
     # which way up a texture is can only be known of one that was seen: the same videos again
     again = (f"data.test={video_folder}", "data.hold_out=0", "method.dropout=0")
-    rows = score_pretext(trained("train.steps=120", *again), visits=3)
+    rows = score_pretext(trained("train.steps=300", *again), visits=3)
     assert list(rows) == ["trained", "untrained", "chance"]
     assert rows["chance"] == {"top1": 0.25}
     assert rows["trained"]["top1"] > rows["untrained"]["top1"] + 0.1
