@@ -303,14 +303,21 @@ def test_offences_against_style_are_seen() -> None:
     assert length(functions("def f():\n    a\n\n    b")[0]) == 4
 
 
-def test_tests_are_at_least_as_long_as_the_code() -> None:
-    """Of all that is used; benchmarks measure it, and are tested by running them."""
+def test_tests_have_at_least_as_many_statements_as_the_code() -> None:
+    """Docstrings do not count: the library has long ones. Benchmarks are tested by running them."""
 
-    def lines(folder: str) -> int:
+    def statements(folder: str) -> int:
         files = [path for path in (ROOT / folder).rglob("*.py") if "bench" not in path.parts]
-        return sum(path.read_text().count("\n") for path in files)
+        nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
+        return sum(isinstance(node, ast.stmt) and not is_docstring(node) for node in nodes)
 
-    assert lines("tests") >= lines("cvrl")
+    assert statements("tests") >= statements("cvrl")
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a lone string."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 # --- what lies where -----------------------------------------------------------------------------
