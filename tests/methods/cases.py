@@ -48,6 +48,7 @@ METHOD_KEYWORDS = {
     "simclr@shuffled_pair": {"hidden": 16, "hidden_layers": 1, "dim": 8},
     "classify@rotated": {"target": "arrangement"},
     "classify@jigsaw_pair": {"target": "arrangement"},
+    "classify@pace": {"target": "arrangement"},
     "order": {"hidden": 16},
     "order@relative_patch": {"hidden": 16},
     "cpc": {"dim": 8, "context_dim": 16},

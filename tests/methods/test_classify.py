@@ -39,7 +39,7 @@ def test_every_clip_has_the_label_of_its_video(smoothing):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("case", ["classify@rotated", "classify@jigsaw_pair"])
+@pytest.mark.parametrize("case", ["classify@rotated", "classify@jigsaw_pair", "classify@pace"])
 def test_only_clips_that_carry_an_arrangement_are_classified(case):
     task = build(case).double().eval()
     batch = make_batch(case, dtype=torch.float64)
