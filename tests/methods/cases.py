@@ -78,6 +78,7 @@ METHOD_KEYWORDS = {
     "distil@jigsaw_pair": {"teacher": "any", "components": 0},
     "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
     "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
+    "rspnet": {"hidden": 16, "dim": 8, "margin": 0.5},
     "joint": {
         "parts": {
             "pair": {"name": "simclr", "hidden": 16, "hidden_layers": 1, "dim": 8},
