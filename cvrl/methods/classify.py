@@ -2,8 +2,8 @@
 
 With labels of the data it is the supervised network that others are compared with. With the
 arrangement it is rotation (Gidaris et al., arXiv 1803.07728), jigsaw permutation (Noroozi and
-Favaro, arXiv 1603.09246), pace (Wang et al., arXiv 2008.05861) or shuffled-or-not, as the views
-have it.
+Favaro, arXiv 1603.09246), pace (Wang et al., arXiv 2008.05861), temporal transformation (Jenni
+et al., arXiv 2007.10730) or shuffled-or-not, as the views have it.
 
 Deviations from common recipes: none; cross entropy, optionally smoothed (Szegedy et al., arXiv
 1512.00567, sec. 7), on dropped-out pooled features (Srivastava et al., 2014).
@@ -72,7 +72,8 @@ class Classify(Task):
             raise UserError(
                 "method.target = arrangement",
                 "needs views whose clips carry a label of their own",
-                "use views rotated, jigsaw_pair, pace or shuffled_pair with views.role=predict",
+                "use views rotated, jigsaw_pair, pace, temporal_transform or shuffled_pair "
+                "with views.role=predict",
             )
         self.needs_labels = target == "labels"
         self.encoder = encoder

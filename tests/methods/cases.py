@@ -49,6 +49,7 @@ METHOD_KEYWORDS = {
     "classify@rotated": {"target": "arrangement"},
     "classify@jigsaw_pair": {"target": "arrangement"},
     "classify@pace": {"target": "arrangement"},
+    "classify@temporal_transform": {"target": "arrangement"},
     "order": {"hidden": 16},
     "order@relative_patch": {"hidden": 16},
     "cpc": {"dim": 8, "context_dim": 16},

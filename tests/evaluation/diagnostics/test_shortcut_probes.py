@@ -326,7 +326,8 @@ def test_the_command_audits_a_config(video_folder, tmp_path):
         (
             ("temporal_pair",),
             "temporal_pair: has no labels that a method is to tell; use jigsaw_pair, "
-            "ordered_clips, pace, relative_patch, rotated or shuffled_pair with views.role=predict",
+            "ordered_clips, pace, relative_patch, rotated, shuffled_pair with views.role=predict "
+            "or temporal_transform",
         ),
         (("shuffled_pair",), "shuffled_pair: has no labels that a method is to tell"),
         (("rotatd",), "views.name = rotatd: no such file in cvrl/views"),
