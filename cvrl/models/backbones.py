@@ -9,6 +9,7 @@ Shapes: B clips, C channels (RGB in [0, 1]), T frames, H rows, W columns, D dime
 import difflib
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -232,17 +233,20 @@ def _r3d_small(
     blocks: Sequence[int] = (1, 1, 1, 1),
     stem_kernel: Sequence[int] = (3, 7, 7),
     stem_stride: Sequence[int] = (1, 2, 2),
+    time_strides: Sequence[int] = (1, 2, 2, 2),
 ) -> _Parts:
     """R3D-18 made thin: its stem and its blocks, fewer channels, res2 at half the height and width.
 
     Every block sees three frames. On little data and time that learns motion where the bottleneck
-    blocks of the 50-layer nets, which see one frame until res4, do not yet.
+    blocks of the 50-layer nets, which see one frame until res4, do not yet. ``time_strides`` are
+    those of the four stages; smaller ones keep more time steps for what compares them.
     """
     if type(width) is not int or width < 1:
         raise UserError(f"encoder.width = {width!r}", "is no number of channels", "give 16 or so")
     _check_counts("blocks", blocks, example=[1, 1, 1, 1])
     _check_counts("stem_kernel", stem_kernel, example=[3, 7, 7], odd=True)
     _check_counts("stem_stride", stem_stride, example=[1, 2, 2])
+    _check_counts("time_strides", time_strides, example=[1, 2, 2, 2])
     kernel, (T, H, W) = tuple(stem_kernel), stem_stride
     padding = tuple(size // 2 for size in kernel)
     stem = nn.Sequential(
@@ -252,15 +256,16 @@ def _r3d_small(
     )
     dims = [width * 2**stage for stage in range(len(STAGES))]
     stages = [
-        _basic_stage(dim_in, dim, depth, stride)
+        _basic_stage(dim_in, dim, depth, (stride, 2, 2))
         for dim_in, dim, depth, stride in zip(
-            [width, *dims[:-1]], dims, blocks, [(1, 2, 2)] + 3 * [(2, 2, 2)], strict=True
+            [width, *dims[:-1]], dims, blocks, time_strides, strict=True
         )
     ]
     for module in nn.ModuleList([stem, *stages]).modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    return _Parts(stem, stages, dims, strides=(T * 8, H * 16, W * 16))
+    strides = (T * math.prod(time_strides), H * 16, W * 16)
+    return _Parts(stem, stages, dims, strides=strides)
 
 
 def _basic_stage(

@@ -79,6 +79,7 @@ METHOD_KEYWORDS = {
     "distil@jigsaw_pair": {"teacher": "any", "components": 0},
     "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
     "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
+    "tclr": {"local_weight": 0.5, "global_weight": 2.0, "hidden": 16, "dim": 8},
     "rspnet": {"hidden": 16, "dim": 8, "margin": 0.5},
     "joint": {
         "parts": {
@@ -88,6 +89,7 @@ METHOD_KEYWORDS = {
         "weights": {"one": 0.5},
     },
 }
+ENCODER_KEYWORDS = {"tclr": {"time_strides": [1, 2, 1, 1]}}  # where the method asks for more
 VIEWS_OF_METHOD = {"joint": "joint"}  # where the first that fits is not the one to test with
 
 
@@ -115,8 +117,9 @@ def build_views(name):
 def build(case):
     """The method over a network of a few thousand weights."""
     torch.manual_seed(0)
-    encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1))
     method = case.partition("@")[0]
+    own = ENCODER_KEYWORDS.get(method, {})
+    encoder = build_encoder("r3d_small", width=4, blocks=(1, 1, 1, 1), **own)
     return build_method(method, METHOD_KEYWORDS.get(case, {}), encoder, FACTS, views_of(case))
 
 

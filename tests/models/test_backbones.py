@@ -227,6 +227,12 @@ def test_the_small_ones_keywords_reach_the_network() -> None:
     ]
 
 
+def test_smaller_time_strides_keep_more_time_steps() -> None:
+    encoder = build_encoder("r3d_small", width=4, time_strides=[1, 2, 1, 1])
+    assert encoder.strides == (2, 32, 32)
+    assert encoder.stages(clips(1, 8, 64))["res5"].shape[2:] == (4, 2, 2)
+
+
 @torch.no_grad()
 def test_the_small_one_is_r3d18_made_thin() -> None:
     """Full width, two blocks a stage and res2's stride taken back give torchvision's network."""
@@ -254,6 +260,7 @@ def test_a_spec_holds_every_keyword_so_new_defaults_do_not_change_old_models() -
         "blocks": [1, 1, 1, 1],
         "stem_kernel": [3, 7, 7],
         "stem_stride": [1, 2, 2],
+        "time_strides": [1, 2, 2, 2],
     }
 
 
