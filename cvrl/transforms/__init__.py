@@ -1,6 +1,7 @@
 """Transforms of clips, consistent over time, and the published recipes made of them."""
 
 from cvrl.transforms import recipes
+from cvrl.transforms.background import EraseBackground
 from cvrl.transforms.colour import ColorJitter, Grayscale, Normalize, Solarize
 from cvrl.transforms.filters import Cutout, GaussianBlur, GaussianNoise, Sobel
 from cvrl.transforms.geometry import (
@@ -18,6 +19,7 @@ __all__ = [
     "CenterCrop",
     "ColorJitter",
     "Cutout",
+    "EraseBackground",
     "GaussianBlur",
     "GaussianNoise",
     "Grayscale",

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from cvrl.transforms.background import EraseBackground
 from cvrl.transforms.colour import ColorJitter, Grayscale, Normalize, Solarize
 from cvrl.transforms.filters import Cutout, GaussianBlur, GaussianNoise, Sobel
 from cvrl.transforms.geometry import (
@@ -60,6 +61,8 @@ def cvrl(
     blur_p: Range = (1.0, 0.1),
     blur_sigma: Range = (0.1, 2.0),
     solarise_p: Range = (0.0, 0.2),
+    erase_p: float = 0.0,
+    erase_weight: Range = (0.0, 0.3),
     normalise: bool = False,
     consistent: bool = True,
 ) -> Recipe:
@@ -82,6 +85,8 @@ def cvrl(
         blur_sigma: standard deviation of the blur in pixels. The original is made for 224 pixels
             and does not scale it, only its kernel, a tenth of the height.
         solarise_p: probability of solarising views A and B, at 0.5.
+        erase_p: probability of adding a frame of the clip to all its frames (background erasing).
+        erase_weight: range of that frame's weight.
         normalise: subtract 0.45 and divide by 0.225 at the end.
         consistent: draw once a clip; False draws for every frame (the ablation).
 
@@ -100,6 +105,7 @@ def cvrl(
             *shared,
             GaussianBlur(p=blur, sigma=blur_sigma),
             Solarize(p=solarise),
+            *_erase(erase_p, erase_weight),
             *_normalise(normalise),
         ]
         for blur, solarise in zip(blur_p, solarise_p, strict=True)
@@ -119,6 +125,8 @@ def rho(
     grey_p: float = 0.2,
     blur_p: float = 0.5,
     blur_sigma: Range = (0.1, 2.0),
+    erase_p: float = 0.0,
+    erase_weight: Range = (0.0, 0.3),
     normalise: bool = True,
     consistent: bool = True,
 ) -> Recipe:
@@ -141,6 +149,8 @@ def rho(
         grey_p: probability of dropping the colour.
         blur_p: probability of blur.
         blur_sigma: standard deviation of the blur in pixels.
+        erase_p: probability of adding a frame of the clip to all its frames (background erasing).
+        erase_weight: range of that frame's weight.
         normalise: subtract 0.45 and divide by 0.225 at the end.
         consistent: draw once a clip; False draws for every frame.
 
@@ -161,6 +171,7 @@ def rho(
         ),
         Grayscale(p=grey_p),
         GaussianBlur(p=blur_p, sigma=blur_sigma, padding="replicate"),
+        *_erase(erase_p, erase_weight),
         *_normalise(normalise),
     ]
     return Recipe([ops], consistent=consistent)
@@ -214,6 +225,8 @@ def light(
     jitter_strength: float = 0.4,
     grey_p: float = 0.2,
     blur_p: float = 0.0,
+    erase_p: float = 0.0,
+    erase_weight: Range = (0.0, 0.3),
     normalise: bool = False,
     consistent: bool = True,
 ) -> Recipe:
@@ -228,6 +241,8 @@ def light(
         jitter_strength: as in :func:`cvrl`.
         grey_p: probability of dropping the colour.
         blur_p: probability of blur, as in :func:`cvrl`.
+        erase_p: probability of adding a frame of the clip to all its frames (background erasing).
+        erase_weight: range of that frame's weight.
         normalise: subtract 0.45 and divide by 0.225 at the end.
         consistent: draw once a clip; False draws for every frame.
 
@@ -241,6 +256,7 @@ def light(
         _jitter(jitter_p, jitter_strength),
         Grayscale(p=grey_p),
         GaussianBlur(p=blur_p),
+        *_erase(erase_p, erase_weight),
         *_normalise(normalise),
     ]
     return Recipe([ops], consistent=consistent)
@@ -345,6 +361,11 @@ def _jitter(p: float, strength: float) -> ColorJitter:
     return ColorJitter(
         p=p, brightness=strong, contrast=strong, saturation=strong, hue=0.2 * strength
     )
+
+
+def _erase(p: float, weight: Range) -> Ops:
+    """After all that draws, so that the other draws do not depend on it."""
+    return [EraseBackground(p=p, weight=weight)] if p else []
 
 
 def _normalise(wanted: bool) -> list[Normalize]:
