@@ -19,7 +19,7 @@ Shapes: B videos on this rank, V = 3 clips, D dimensions. a and m are projection
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
@@ -56,6 +56,7 @@ class RSPNet(Task):
 
     accepts = frozenset({"relative_speed"})
     least_clips = 3
+    projector: nn.Module
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ def speed_gap(m_VBD: Tensor) -> Tensor:
     """
     with torch.autocast(m_VBD.device.type, enabled=False):
         precise = m_VBD if m_VBD.dtype == torch.float64 else m_VBD.float()
-        i_BD, j_BD, k_BD = F.normalize(precise, dim=2)
+        i_BD, j_BD, k_BD = F.normalize(precise, dim=2).unbind()
         return (i_BD * (j_BD - k_BD)).sum(dim=1)
 
 

@@ -20,7 +20,7 @@ Shapes: B videos on this rank, N local clips, V = 2 + 2 N clips, D dimensions, M
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
@@ -60,6 +60,7 @@ class TCLR(Task):
 
     accepts = frozenset({"global_local"})
     least_clips = 6
+    projector: nn.Module
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class TCLR(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The three losses and their weighted sum; see :meth:`cvrl.task.Task.forward`."""
         z_BVD, s_B2ND = self.see(batch.clips_BVCTHW)
-        z_B2ND = z_BVD[:, 2:].unflatten(1, (2, self.pieces))
+        z_B2ND = z_BVD[:, 2:].reshape(len(z_BVD), 2, self.pieces, -1)
         has_pieces_B = batch.order_BV[:, 2] >= 0
         local_B = local_local(z_B2ND[:, 0], z_B2ND[:, 1], self.temperature)
         global_B = torch.stack(

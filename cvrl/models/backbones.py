@@ -255,12 +255,8 @@ def _r3d_small(
         nn.ReLU(inplace=True),
     )
     dims = [width * 2**stage for stage in range(len(STAGES))]
-    stages = [
-        _basic_stage(dim_in, dim, depth, (stride, 2, 2))
-        for dim_in, dim, depth, stride in zip(
-            [width, *dims[:-1]], dims, blocks, time_strides, strict=True
-        )
-    ]
+    shapes = zip([width, *dims[:-1]], dims, blocks, time_strides, strict=True)
+    stages = [_basic_stage(a, b, depth, (stride, 2, 2)) for a, b, depth, stride in shapes]
     for module in nn.ModuleList([stem, *stages]).modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

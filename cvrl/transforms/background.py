@@ -13,7 +13,7 @@ from cvrl.transforms.op import Op, Shape, pair, uniform
 
 
 class StillPicture(NamedTuple):
-    """What :class:`EraseBackground` draws: where in the clip the picture is from, and its weight."""
+    """What :class:`EraseBackground` draws: the place of the picture in the clip, and its weight."""
 
     position: float
     weight: float

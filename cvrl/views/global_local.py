@@ -53,19 +53,18 @@ class GlobalLocal(Views):
             raise UserError(f"views.pieces = {pieces}", reason, "use 2 or 4, with clip.frames=8")
         self.spec = spec
         self.global_spec = replace(spec, stride=pieces * spec.stride)
-        self.pieces = pieces
         self.clips = 2 + 2 * pieces
         self.order_classes = pieces
 
     @property
     def span(self) -> int:
         """Ticks from the first frame of the first piece to the last of the last, both counted."""
-        return (self.pieces * self.spec.frames - 1) * self.spec.stride + 1
+        return (self.order_classes * self.spec.frames - 1) * self.spec.stride + 1
 
     def plan(self, length: int, fps: float, rng: np.random.Generator) -> Plan:
         """Place the stretch; in a video that is too short it goes on from the first frame."""
         start = int(rng.integers(max(1, length - self.span + 1)))
-        place_N = np.arange(self.pieces, dtype=np.int64)
+        place_N = np.arange(self.order_classes, dtype=np.int64)
         start_N = (start + place_N * self.spec.frames * self.spec.stride) % length
         local_NT = np.stack([clip_indices(int(first), self.spec, length) for first in start_N])
         global_T = clip_indices(start, self.global_spec, length)

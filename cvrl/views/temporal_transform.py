@@ -85,7 +85,7 @@ class TemporalTransform(Views):
         """Ticks of a clip of a class, from 0 on."""
         T = self.spec.frames
         if label < self.speeds:
-            return 2**label * np.arange(T, dtype=np.int64)
+            return (1 << label) * np.arange(T, dtype=np.int64)
         if label == self.speeds:
             return random_order(T, rng)
         if label == self.speeds + 1:
@@ -121,8 +121,9 @@ def periodic(frames: int, skip: int, rng: np.random.Generator) -> Ints:
     turn = int(rng.integers(2, frames - 2))
     shift = int(rng.integers(1, skip)) if skip > 1 else int(rng.integers(2))
     frame = np.arange(frames, dtype=np.int64)
-    ticks = -skip * np.abs(frame - turn) + shift * (frame > turn)
-    return ticks - ticks.min()
+    ticks: Ints = shift * (frame > turn) - skip * np.abs(frame - turn)
+    first: Ints = ticks - ticks.min()
+    return first
 
 
 def warped(frames: int, fastest: int, rng: np.random.Generator) -> Ints:
