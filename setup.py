@@ -16,8 +16,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=find_packages(include=["cvrl", "cvrl.*"]),
-    package_data={"cvrl": ["py.typed"], "cvrl.report": ["templates/*"]},
+    packages=[*find_packages(include=["cvrl", "cvrl.*"]), "cvrl.configs"],
+    package_dir={"cvrl.configs": "configs"},  # see cvrl/config_files.py
+    package_data={
+        "cvrl": ["py.typed"],
+        "cvrl.configs": ["*/*.yaml"],
+        "cvrl.report": ["templates/*"],
+    },
+    entry_points={"console_scripts": ["cvrl=cvrl.cli:run"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",

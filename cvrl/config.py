@@ -20,6 +20,7 @@ from typing import Any, cast, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cvrl.config_files import find_config
 from cvrl.schema import CheckpointConfig as CheckpointConfig
 from cvrl.schema import ClipConfig as ClipConfig
 from cvrl.schema import ComponentConfig as ComponentConfig
@@ -41,7 +42,7 @@ def load_config(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Con
     r"""Read a YAML file, its base and the overrides into a checked :class:`Config`.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, or the name of a config of the package, such as ``cvrl_small``.
         overrides: ``section.key=value``, the value in YAML; text fields take it as it stands.
 
     Raises:
@@ -59,8 +60,9 @@ def load_config(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Con
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: optim.lrr: unknown key; did you mean optim.lr?
     """
+    path = find_config(path)
     config = OmegaConf.structured(Config)
-    for source, layer in _layers(Path(path), overrides):
+    for source, layer in _layers(path, overrides):
         with _explained(source):
             config = _merge(config, _shape(layer, Config, source))
     with _explained(f"{path}: "):

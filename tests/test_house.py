@@ -30,12 +30,13 @@ STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 
 # A room may import from the rows below its own, and from itself.
 LAYERS = (
-    {"tools"},
+    {"tools", "__main__"},
+    {"cli"},
     {"bench"},
     {"engine", "report", "explain", "export"},
     {"methods", "evaluation", "pretrained", "preparation"},
     {"task", "config"},
-    {"models", "losses", "data", "views", "transforms", "schema"},
+    {"models", "losses", "data", "views", "transforms", "schema", "config_files"},
     {"video"},
     {"utils"},
 )
@@ -43,7 +44,7 @@ SIBLINGS = {
     *(("data", "transforms"), ("views", "data"), ("views", "transforms")),
     ("explain", "report"),
 }
-SEE_THE_CONFIG = {"tools", "engine", "config", "schema"}
+SEE_THE_CONFIG = {"cli", "engine", "config", "schema"}
 
 # A third party has one door, so that changing it is changing one place.
 DOORS = {
@@ -114,7 +115,7 @@ def arrows_up(source: str, room: str) -> list[str]:
         if target is None or target == room or target == "__version__":
             continue
         downward = target in layer and layer[target] > layer[room]
-        from_the_face = target in cvrl.__all__ and room == "tools"
+        from_the_face = target in cvrl.__all__ and room in ("tools", "cli")
         if not (downward or from_the_face or (room, target) in SIBLINGS):
             offences.append(f"{room} imports {module}")
         if target in ("config", "schema") and room not in SEE_THE_CONFIG:
@@ -277,7 +278,7 @@ def test_a_file_keeps_the_style(path: Path) -> None:
     assert not re.search(r"\b(TODO|FIXME|HACK|XXX)\b", source)
     assert source.count("\n") <= (80 if path in TOOLS else 400)
     assert ast.get_docstring(ast.parse(source)) or not source.strip()
-    if path in CODE:
+    if path in CODE and room_of(path) != "cli":
         assert prints(source) == []
 
 

@@ -1,70 +1,7 @@
-"""Say what a classifier sees in videos of your own.
+"""``cvrl predict`` as a script; see cvrl/cli/predict.py."""
 
-python tools/predict.py --checkpoint runs/x clip.mp4
-python tools/predict.py --checkpoint runs/x my_videos --timeline --output answers
-
-Prints the likeliest classes of each video. --timeline also writes, for each, the probabilities over
-time as <name>.timeline.csv and .png; --output also takes predictions.parquet. A file that cannot be
-decoded is named, the others are answered, and the exit code is 2.
-"""
-
-import sys
-from argparse import Namespace
-
-from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.cli.predict import main
 from cvrl.utils.errors import run_tool
-
-
-def parse() -> Namespace:
-    """Read the command line."""
-    parser = make_parser(__doc__)
-    add = parser.add_argument
-    add("--checkpoint", required=True, help="run folder or model.safetensors")
-    add("videos", nargs="+", help="videos, folders or lists")
-    add("--top", type=int, default=5, help="classes printed (default 5)")
-    add("--clips", type=int, default=10, help="clips spread over each video (default 10)")
-    add("--crops", type=int, default=3, help="1: centre; 3: along the longer side (default)")
-    add("--timeline", action="store_true", help="write the probabilities over time")
-    add("--every", type=float, help="seconds between its clips (default: half a clip)")
-    add("--output", help="folder for the files; default for --timeline: here")
-    add_workers(parser)
-    add_device(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Load, answer, show and write."""
-    args = parse()
-    from cvrl.evaluation.features.clip_stream import ClipChoice
-    from cvrl.evaluation.prediction.multiview import answer_videos
-    from cvrl.evaluation.prediction.predict import best_classes, collect, list_videos
-    from cvrl.pretrained import load_classifier
-    from cvrl.report.timeline import write_timelines
-    from cvrl.utils.log import set_up_logging
-
-    set_up_logging()
-    classifier = load_classifier(args.checkpoint).to(pick_device(args.device))
-    videos, names = list_videos(args.videos), classifier.class_names
-    how = {"crops": args.crops, "workers": min(pick_workers(args.workers), len(videos))}
-    choice = ClipChoice(clips=args.clips)
-    answers = [*answer_videos([classifier], videos, choice, name_bad=True, **how)]
-    predictions = collect(classifier, videos, answers)
-    for path, probability_K in zip(predictions.paths, predictions.probability_VK, strict=True):
-        print(path)
-        for name, share in best_classes(probability_K, names, args.top):
-            print(f"  {100 * share:5.1f} %  {name}")
-    if args.output:
-        print(*predictions.write(args.output))
-    if args.timeline:
-        for files in write_timelines(
-            classifier, videos, args.output or ".", every=args.every, **how
-        ):
-            print(*files)
-    bad = [f"error: {videos.path(one.row)}: {one.bad}" for one in answers if one.bad]
-    if bad:
-        print(*bad, sep="\n", file=sys.stderr)
-        raise SystemExit(2)
-
 
 if __name__ == "__main__":
     run_tool(main)

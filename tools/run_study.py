@@ -1,39 +1,7 @@
-"""Compare variants of a config over seeds.
+"""``cvrl study`` as a script; see cvrl/cli/study.py."""
 
-python tools/run_study.py --study configs/studies/small_cvrl.yaml data.train=...
-"""
-
-import argparse
-import json
-import os
-from pathlib import Path
-
+from cvrl.cli.study import main
 from cvrl.utils.errors import run_tool
-from cvrl.utils.log import set_up_logging
-
-
-def main() -> None:
-    """Read the command line, train and score every arm, print the table."""
-    parser = argparse.ArgumentParser(
-        description="Train a config in several variants and seeds, score each, make one table. "
-        "The same command again goes on with a study that was stopped."
-    )
-    parser.add_argument("--study", required=True, help="a YAML file, see configs/studies/")
-    parser.add_argument("--output", help="folder of the runs; runs/<name of the study> if left out")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one thread")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run")
-    arguments = parser.parse_intermixed_args()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.jobs)))
-    from cvrl.engine.studies.study import load_study, run_study
-    from cvrl.report.study_plot import plot_study
-
-    set_up_logging()
-    study = load_study(arguments.study)
-    output = Path(arguments.output or Path("runs") / study.name)
-    print(run_study(study, output, arguments.overrides, jobs=arguments.jobs))
-    plot_study(json.loads((output / "results.json").read_text()), output / "study.png")
-    print(f"wrote {output}/table.md, study.png and results.json")
-
 
 if __name__ == "__main__":
     run_tool(main)

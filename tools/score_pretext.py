@@ -1,39 +1,7 @@
-"""How well a run's method solves its own task on videos it has not seen.
+"""``cvrl pretext`` as a script; see cvrl/cli/pretext.py."""
 
-python tools/score_pretext.py --run runs/order_small
-
-Writes runs/order_small/eval/pretext.json. The videos are those held out of the run's training part,
-or its test part.
-"""
-
-from pathlib import Path
-
-from cvrl.engine.cli import make_parser
+from cvrl.cli.pretext import main
 from cvrl.utils.errors import run_tool
-
-
-def main() -> None:
-    """Read the command line, score, show."""
-    parser = make_parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="run folder")
-    parser.add_argument("--visits", type=int, default=5, help="draws of every video")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the run's config")
-    args = parser.parse_intermixed_args()
-    from rich.console import Console
-    from rich.table import Table
-
-    from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
-    from cvrl.utils.log import set_up_logging
-
-    set_up_logging()
-    rows = score_pretext(args.run, visits=args.visits, overrides=args.overrides)
-    names = sorted(name for name in rows["trained"] if not name.endswith("chance"))
-    table = Table("", *names, title=f"{args.run}: its own task, {args.visits} visits a video")
-    for row, scores in rows.items():
-        table.add_row(row, *(f"{scores[n]:.1%}" if n in scores else "" for n in names))
-    Console().print(table)
-    print(write_pretext(args.run, rows))
-
 
 if __name__ == "__main__":
     run_tool(main)

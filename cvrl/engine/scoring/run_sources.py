@@ -1,7 +1,6 @@
 """Which videos a command that scores a run looks at: those given, or those of the run's config."""
 
 import dataclasses
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -28,28 +27,6 @@ class Source:
     run: Path
     config: Config
     parts: Parts
-
-
-def add_source_arguments(parser: ArgumentParser) -> None:
-    """Add the options that name videos; None stands for "as the run's config says".
-
-    Example:
-        >>> parser = ArgumentParser()
-        >>> add_source_arguments(parser)
-        >>> parser.parse_args(["--train", "videos.csv"]).train
-        'videos.csv'
-    """
-    add = parser.add_argument
-    add("--train", help="videos that carry the labels: folder, list or CSV")
-    add("--test", help="videos to score; default: the test split of --train")
-    add("--root", help="folder that relative paths in lists start from")
-    add("--split-column", help="column of the CSV that holds the split")
-    add("--train-split", help="its value for the training part")
-    add("--test-split", help="its value for the test part")
-    add("--hold-out", type=float, help="score this share of the training part's groups instead")
-    switch: dict[str, Any] = {"action": "store_true", "default": None}
-    add("--allow-group-leak", **switch, help="score it all the same")
-    add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
 
 
 def run_folder(checkpoint: str | PathLike[str]) -> Path:

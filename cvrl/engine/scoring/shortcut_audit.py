@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cvrl.config import Config, load_config
+from cvrl.config_files import config_names
 from cvrl.data.clips import Ints
 from cvrl.data.dataset import Batch, TrainDataset
 from cvrl.data.loader import default_workers, train_loader
@@ -256,7 +257,7 @@ def _rows(batch: Batch, views: Views) -> Iterator[tuple[int, list[int]]]:
 
 def _config(source: str, views: str, root: str | None, overrides: Sequence[str]) -> Config:
     given = [f"data.train={source}", *([f"data.root={root}"] if root else []), *overrides]
-    if Path(views).suffix in (".yaml", ".yml"):
+    if Path(views).suffix in (".yaml", ".yml") or views in config_names():
         return load_config(views, given)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bare.yaml"

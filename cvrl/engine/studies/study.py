@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cvrl.config import Config, load_config
+from cvrl.config_files import find_config
 from cvrl.data.splits import Parts
 from cvrl.engine import build
 from cvrl.engine.resume import check_finished
@@ -111,10 +112,13 @@ class Run(NamedTuple):
 def load_study(path: str | PathLike[str]) -> Study:
     """Read a study.
 
+    Args:
+        path: the YAML file, or the name of a study of the package, such as ``evidence_small``.
+
     Raises:
         UserError: no such file, keys that a study does not have, or an arm from no other.
     """
-    file = Path(path)
+    file = find_config(path, "studies")
     if not file.is_file():
         raise UserError(path, "no such file", "see the files in configs/studies/")
     content = read_yaml(file)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.data.loader import default_workers
-from cvrl.engine.cli import add_device, add_workers, make_parser, pick_device, pick_workers
 from cvrl.utils.errors import UserError
 
 
 def test_the_defaults_are_left_open_until_they_are_needed():
-    parser = make_parser("a\n  b")
+    parser = make_parser("extract", "a\n  b")
     add_device(parser)
     add_workers(parser)
     args = parser.parse_args([])

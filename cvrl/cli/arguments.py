@@ -1,0 +1,88 @@
+"""Arguments that several sub-commands share. Importing this module imports nothing heavy."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+
+def make_parser(name: str, description: str | None) -> ArgumentParser:
+    """Create the parser of a sub-command; it prints the module's docstring as it is written.
+
+    Where a script such as ``tools/train_net.py`` runs the sub-command, the help names the script.
+
+    Args:
+        name: of the sub-command.
+        description: docstring of its module, in which ``cvrl NAME`` stands for the command.
+    """
+    script = Path(sys.argv[0])
+    command, shown = f"cvrl {name}", f"cvrl {name}"
+    if script.parent.name == "tools" and script.suffix == ".py":
+        command, shown = f"python tools/{script.name}", script.name
+    text = (description or "").replace(f"cvrl {name} ", f"{command} ")
+    return ArgumentParser(prog=shown, description=text, formatter_class=RawDescriptionHelpFormatter)
+
+
+def add_source_arguments(parser: ArgumentParser) -> None:
+    """Add the options that name videos; None stands for "as the run's config says".
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> add_source_arguments(parser)
+        >>> parser.parse_args(["--train", "videos.csv"]).train
+        'videos.csv'
+    """
+    add = parser.add_argument
+    add("--train", help="videos that carry the labels: folder, list or CSV")
+    add("--test", help="videos to score; default: the test split of --train")
+    add("--root", help="folder that relative paths in lists start from")
+    add("--split-column", help="column of the CSV that holds the split")
+    add("--train-split", help="its value for the training part")
+    add("--test-split", help="its value for the test part")
+    add("--hold-out", type=float, help="score this share of the training part's groups instead")
+    switch: dict[str, Any] = {"action": "store_true", "default": None}
+    add("--allow-group-leak", **switch, help="score it all the same")
+    add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Add ``--device``; its default is resolved after parsing, see :func:`pick_device`."""
+    parser.add_argument("--device", default="auto", help="default: a GPU if there is one")
+
+
+def add_workers(parser: ArgumentParser) -> None:
+    """Add ``--workers``; its default is resolved after parsing, see :func:`pick_workers`."""
+    parser.add_argument("--workers", type=int, help="processes that decode; default: by the cores")
+
+
+def pick_device(name: str) -> str:
+    """Resolve ``auto`` to ``cuda`` where there is a GPU, else ``cpu``.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+
+    Example:
+        >>> pick_device("cpu")
+        'cpu'
+    """
+    import torch
+
+    from cvrl.utils.errors import UserError
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}", "no GPU is visible to torch", "use --device cpu")
+    return name
+
+
+def pick_workers(workers: int | None) -> int:
+    """Resolve None to the number of loader processes that suits the machine.
+
+    Example:
+        >>> pick_workers(3)
+        3
+    """
+    from cvrl.data.loader import default_workers
+
+    return default_workers() if workers is None else workers

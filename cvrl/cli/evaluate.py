@@ -1,0 +1,88 @@
+"""Score a trained encoder beside its untrained twin and chance, or compare such scores.
+
+cvrl evaluate --checkpoint runs/x --protocol knn linear --train videos.csv
+cvrl evaluate --checkpoint runs/x --show all
+cvrl evaluate --compare runs/x/eval/knn.json runs/y/eval/knn.json
+
+Writes runs/x/eval/<protocol>.json. The videos are those of the run's config unless given here.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from cvrl.cli.arguments import add_device, add_source_arguments, make_parser, pick_device
+
+# The choices of --help, which imports nothing heavy; a test compares them with the package's.
+PROTOCOLS = (
+    *("knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment"),
+    "classifier",
+)
+SHOWS = ("plain", "still", "shuffled", "reversed", "background_blurred", "foreground_blurred")
+RECIPES = ("default", "vcop", "coclr")
+ACROSS = (
+    *("encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "show"),
+    *("train_show", "train", "n_train", "cvrl_version"),
+)
+BASELINE_HELP = "hand-made features as one more row; default: hog_mbh with the linear protocol"
+
+
+def build_parser() -> ArgumentParser:
+    """The arguments of ``cvrl evaluate``; None stands for "as the run's config says"."""
+    parser = make_parser("evaluate", __doc__)
+    add = parser.add_argument
+    switch: Any = {"action": "store_true", "default": None}
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", help="run folder or model.safetensors")
+    what.add_argument("--compare", nargs="+", metavar="JSON", help="results or folders, in a table")
+    add("--across", nargs="+", default=[], metavar="FIELD", help=f"of {', '.join(ACROSS)}")
+    add("--protocol", nargs="+", choices=[*PROTOCOLS, "all"], help="default: what labels allow")
+    add_source_arguments(parser)
+    add("--cameras", nargs="+", help="each camera's file, where --train lists folders of events")
+    add("--every", type=float, dest="every_seconds", help="between clips, for alignment; 0: all")
+    add("--clips", type=int, dest="clips_per_video", help="clips spread over each video")
+    add("--k", type=int, help="neighbours that vote")
+    add("--temperature", type=float, help="of a vote's weight exp(similarity / temperature)")
+    add("--centre", **switch, help="subtract the training mean (kNN)")
+    add("--scaling", choices=["standardise", "l2"], help="of features for the linear probe")
+    add("--retrieval", choices=RECIPES, help="whose recipe; VCOP's and CoCLR's as published")
+    add("--baseline", nargs="+", choices=["hog_mbh", "none"], dest="baselines", help=BASELINE_HELP)
+    add("--scratch", metavar="RUN", help="labels from scratch: adds its classifier to linear")
+    add("--published", metavar="CSV", help="name, source and scores, in a table of their own")
+    add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
+    add("--seed", type=int, help="of the untrained weights and the folds")
+    add("--batch-videos", type=int, help="videos encoded at a time")
+    add("--workers", type=int, help="processes that decode")
+    shown = parser.add_mutually_exclusive_group().add_argument
+    shown("--show", nargs="+", dest="shows", help=f"{', '.join(SHOWS)}; all: motion or scene?")
+    shown("--still", action="store_const", const=["still"], dest="shows", help="--show still")
+    add_device(parser)
+    add("--output", help="folder for the JSON files; default: eval in the run folder")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Score and show, or compare."""
+    args = build_parser().parse_args(argv)
+    from rich.console import Console
+
+    from cvrl.engine.scoring.run_sources import run_folder
+    from cvrl.engine.scoring.score_run import score_run
+    from cvrl.evaluation.compare import compare_files
+    from cvrl.evaluation.diagnostics.perturbation_table import present
+    from cvrl.evaluation.published import published_table
+    from cvrl.utils.log import set_up_logging
+
+    set_up_logging()
+    published = [published_table(args.published)] if args.published else []
+    if args.compare:
+        Console().print(*compare_files(args.compare, args.across), *published, sep="\n")
+        return
+    given = {key: value for key, value in vars(args).items() if value is not None}
+    if args.baselines:
+        given["baselines"] = tuple(name for name in args.baselines if name != "none")
+    results = score_run(
+        args.checkpoint, given, protocols=args.protocol, device=pick_device(args.device)
+    )
+    present(results, args.output or run_folder(args.checkpoint) / "eval")
+    Console().print(*published, end="")

@@ -1,0 +1,69 @@
+"""Write one feature vector a clip for a folder or list of videos.
+
+cvrl extract --checkpoint runs/x --input videos --output features.parquet
+cvrl extract --checkpoint runs/x --input list.csv --output f.npy --every 2
+cvrl extract --checkpoint runs/x --input long.mp4 --output f.npy --overlap 0.75
+
+The file has columns video, start, end (seconds) and vector; .npy holds the vectors and has the
+other columns in a .csv beside it. Killed, the same command goes on where it stopped. Videos that
+cannot be decoded are named in <output>.report.json.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_device, pick_workers
+
+PRECISIONS = ("plain", "fp32", "int8")
+STAGES = ("res2", "res3", "res4", "res5", "pooled", "projected")
+
+
+def build_parser() -> ArgumentParser:
+    """The arguments of ``cvrl extract``."""
+    parser = make_parser("extract", __doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="run folder or model.safetensors")
+    add("--input", required=True, help="folder, list, CSV, or a single video")
+    add("--output", required=True, help="features.parquet or features.npy")
+    add("--root", help="folder that relative paths in a list start from")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--clips", type=int, help="clips spread over each video (default 1)")
+    which.add_argument("--every", type=float, help="a clip every so many seconds instead")
+    which.add_argument("--overlap", type=float, help="clips that share this part with the next")
+    add("--precision", choices=PRECISIONS, default="fp32", help="plain: as trained, nothing fused")
+    add("--clip-by-clip", action="store_true", help="encode a frame anew in every clip it is in")
+    add("--stage", choices=STAGES, default="pooled", help="inner maps are averaged to a vector")
+    add("--batch-clips", type=int, default=16, help="clips encoded at a time")
+    add_workers(parser)
+    add_device(parser)
+    add("--strict", action="store_true", help="a bad video is an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load, read the list, extract, report."""
+    args = build_parser().parse_args(argv)
+    from cvrl.data.manifest import read_manifest
+    from cvrl.evaluation.features.clip_stream import ClipChoice
+    from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
+    from cvrl.pretrained import load_encoder
+    from cvrl.utils.log import logger, set_up_logging
+
+    set_up_logging()
+    dense = args.every is not None or args.overlap is not None
+    clips = 1 if args.clips is None and not dense else args.clips
+    choice = ClipChoice(clips=clips, every=args.every, overlap=args.overlap)
+    manifest = read_manifest(args.input, root=args.root)
+    encoder = load_encoder(args.checkpoint).to(pick_device(args.device))
+    report = extract_to_file(
+        Extraction(encoder, choice, args.stage, args.precision, not args.clip_by_clip),
+        manifest,
+        args.output,
+        batch_clips=args.batch_clips,
+        workers=pick_workers(args.workers),
+        strict=args.strict,
+    )
+    for path, reason in report.bad:
+        logger.warning("left out %s: %s", path, reason)
+    bad = f", {len(report.bad)} could not be decoded" if report.bad else ""
+    print(f"{report.output}: {report.n_clips} clips of {report.n_listed} videos{bad}")
