@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cvrl" / "__init__.py").read_text(), re.M)
+EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
 
 setup(
     name="cvrl",
@@ -53,11 +54,14 @@ setup(
     extras_require={
         # what benchmarks compare with
         "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
+        # ONNX files, see cvrl/export/onnx_file.py
+        "export": EXPORT,
         # encoders of other libraries, see cvrl/models/hf.py
         "hf": ["transformers>=5.24"],
         # the site: `make docs`
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": [
+            *EXPORT,
             "hypothesis>=6.100",
             "mkdocs-material>=9.5",
             "mkdocstrings-python>=1.10",

@@ -59,6 +59,8 @@ DOORS = {
     "kornia": ("cvrl/bench/",),
     "lightly": ("cvrl/bench/",),
     "accelerate": ("cvrl/engine/",),
+    "onnx": ("cvrl/export/onnx_file.py",),
+    "onnxruntime": ("cvrl/export/onnx_file.py",),
     "transformers": ("cvrl/models/hf.py",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "print the likeliest classes of videos",
     "extract": "write a feature vector a clip",
     "explain": "draw which places of a video a prediction depends on",
+    "export": "write a model as ONNX or torch.export",
     "report": "write the HTML page of a run",
     "study": "compare variants of a config over seeds",
     "pretext": "score a method on its own pretext task",

@@ -1,0 +1,1 @@
+"""A trained model in a form that other programs load: ONNX, ``torch.export``, a Hub folder."""
