@@ -19,6 +19,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cvrl.pretrained import load_classifier as load_classifier
     from cvrl.pretrained import load_encoder as load_encoder
+    from cvrl.run import Run as Run
+    from cvrl.run import extract as extract
+    from cvrl.run import predict as predict
+    from cvrl.run import train as train
     from cvrl.utils.errors import CorruptVideoError as CorruptVideoError
     from cvrl.utils.errors import UserError as UserError
     from cvrl.video.reader import open_video as open_video
@@ -26,19 +30,27 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CorruptVideoError",
+    "Run",
     "UserError",
     "__version__",
+    "extract",
     "load_classifier",
     "load_encoder",
     "open_video",
+    "predict",
+    "train",
 ]
 
 _HOMES = {
     "CorruptVideoError": "cvrl.utils.errors",
+    "Run": "cvrl.run",
     "UserError": "cvrl.utils.errors",
+    "extract": "cvrl.run",
     "load_classifier": "cvrl.pretrained",
     "load_encoder": "cvrl.pretrained",
     "open_video": "cvrl.video.reader",
+    "predict": "cvrl.run",
+    "train": "cvrl.run",
 }
 
 

@@ -5,6 +5,9 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
+from cvrl.engine.machine import pick_device as pick_device
+from cvrl.engine.machine import pick_workers as pick_workers
+
 
 def make_parser(name: str, description: str | None) -> ArgumentParser:
     """Create the parser of a sub-command; it prints the module's docstring as it is written.
@@ -53,36 +56,3 @@ def add_device(parser: ArgumentParser) -> None:
 def add_workers(parser: ArgumentParser) -> None:
     """Add ``--workers``; its default is resolved after parsing, see :func:`pick_workers`."""
     parser.add_argument("--workers", type=int, help="processes that decode; default: by the cores")
-
-
-def pick_device(name: str) -> str:
-    """Resolve ``auto`` to ``cuda`` where there is a GPU, else ``cpu``.
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-
-    Example:
-        >>> pick_device("cpu")
-        'cpu'
-    """
-    import torch
-
-    from cvrl.utils.errors import UserError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}", "no GPU is visible to torch", "use --device cpu")
-    return name
-
-
-def pick_workers(workers: int | None) -> int:
-    """Resolve None to the number of loader processes that suits the machine.
-
-    Example:
-        >>> pick_workers(3)
-        3
-    """
-    from cvrl.data.loader import default_workers
-
-    return default_workers() if workers is None else workers

@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from cvrl.cli.arguments import add_device, add_source_arguments, make_parser, pick_device
+from cvrl.cli.arguments import add_device, add_source_arguments, make_parser
 
 # The choices of --help, which imports nothing heavy; a test compares them with the package's.
 PROTOCOLS = (
@@ -66,11 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     from rich.console import Console
 
-    from cvrl.engine.scoring.run_sources import run_folder
-    from cvrl.engine.scoring.score_run import score_run
     from cvrl.evaluation.compare import compare_files
-    from cvrl.evaluation.diagnostics.perturbation_table import present
     from cvrl.evaluation.published import published_table
+    from cvrl.run import Run
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
@@ -79,10 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         Console().print(*compare_files(args.compare, args.across), *published, sep="\n")
         return
     given = {key: value for key, value in vars(args).items() if value is not None}
+    for key in {"checkpoint", "across", "published"} & {*given}:
+        given.pop(key)
     if args.baselines:
         given["baselines"] = tuple(name for name in args.baselines if name != "none")
-    results = score_run(
-        args.checkpoint, given, protocols=args.protocol, device=pick_device(args.device)
-    )
-    present(results, args.output or run_folder(args.checkpoint) / "eval")
+    Run(args.checkpoint).evaluate(*given.pop("protocol", ()), **given)
     Console().print(*published, end="")

@@ -12,7 +12,7 @@ cannot be decoded are named in <output>.report.json.
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.cli.arguments import add_device, add_workers, make_parser
 
 PRECISIONS = ("plain", "fp32", "int8")
 STAGES = ("res2", "res3", "res4", "res5", "pooled", "projected")
@@ -43,24 +43,24 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, read the list, extract, report."""
     args = build_parser().parse_args(argv)
-    from cvrl.data.manifest import read_manifest
-    from cvrl.evaluation.features.clip_stream import ClipChoice
-    from cvrl.evaluation.features.feature_store import Extraction, extract_to_file
-    from cvrl.pretrained import load_encoder
+    from cvrl.run import Run, extract
     from cvrl.utils.log import logger, set_up_logging
 
     set_up_logging()
-    dense = args.every is not None or args.overlap is not None
-    clips = 1 if args.clips is None and not dense else args.clips
-    choice = ClipChoice(clips=clips, every=args.every, overlap=args.overlap)
-    manifest = read_manifest(args.input, root=args.root)
-    encoder = load_encoder(args.checkpoint).to(pick_device(args.device))
-    report = extract_to_file(
-        Extraction(encoder, choice, args.stage, args.precision, not args.clip_by_clip),
-        manifest,
+    report = extract(
+        Run(args.checkpoint),
+        args.input,
         args.output,
+        root=args.root,
+        clips=args.clips,
+        every=args.every,
+        overlap=args.overlap,
+        stage=args.stage,
+        precision=args.precision,
+        share_frames=not args.clip_by_clip,
         batch_clips=args.batch_clips,
-        workers=pick_workers(args.workers),
+        workers=args.workers,
+        device=args.device,
         strict=args.strict,
     )
     for path, reason in report.bad:

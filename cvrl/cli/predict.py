@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_device, pick_workers
+from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_workers
 
 
 def build_parser() -> ArgumentParser:
@@ -35,20 +35,15 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, answer, show and write."""
     args = build_parser().parse_args(argv)
-    from cvrl.evaluation.features.clip_stream import ClipChoice
-    from cvrl.evaluation.prediction.multiview import answer_videos
-    from cvrl.evaluation.prediction.predict import best_classes, collect, list_videos
-    from cvrl.pretrained import load_classifier
+    from cvrl.evaluation.prediction.predict import best_classes, list_videos
     from cvrl.report.timeline import write_timelines
+    from cvrl.run import Run, predict
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
-    classifier = load_classifier(args.checkpoint).to(pick_device(args.device))
-    videos, names = list_videos(args.videos), classifier.class_names
-    how = {"crops": args.crops, "workers": min(pick_workers(args.workers), len(videos))}
-    choice = ClipChoice(clips=args.clips)
-    answers = [*answer_videos([classifier], videos, choice, name_bad=True, **how)]
-    predictions = collect(classifier, videos, answers)
+    run, how = Run(args.checkpoint), {"crops": args.crops, "workers": pick_workers(args.workers)}
+    predictions = predict(run, *args.videos, clips=args.clips, device=args.device, **how)
+    names = predictions.class_names
     for path, probability_K in zip(predictions.paths, predictions.probability_VK, strict=True):
         print(path)
         for name, share in best_classes(probability_K, names, args.top):
@@ -57,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(*predictions.write(args.output))
     if args.timeline:
         for files in write_timelines(
-            classifier, videos, args.output or ".", every=args.every, **how
+            run.classifier, list_videos(args.videos), args.output or ".", every=args.every, **how
         ):
             print(*files)
-    bad = [f"error: {videos.path(one.row)}: {one.bad}" for one in answers if one.bad]
-    if bad:
-        print(*bad, sep="\n", file=sys.stderr)
+    if predictions.bad:
+        lines = (f"error: {path}: {reason}" for path, reason in predictions.bad)
+        print(*lines, sep="\n", file=sys.stderr)
         raise SystemExit(2)

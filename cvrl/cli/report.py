@@ -10,9 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_device, pick_workers
-
-SOURCE = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras", "labels")
+from cvrl.cli.arguments import add_device, add_workers, make_parser
 
 
 def build_parser() -> ArgumentParser:
@@ -31,44 +29,15 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the run, encode its videos, write the page."""
     args = build_parser().parse_args(argv)
-    from cvrl.config import load_config
-    from cvrl.data.splits import read_splits
-    from cvrl.engine import build
-    from cvrl.pretrained import load_encoder
-    from cvrl.report.comparison import compare
-    from cvrl.report.page import write_report
-    from cvrl.report.run_summary import perturbed_results, read_run
-    from cvrl.report.training_pairs import draw_pairs_of_run
+    from cvrl.run import Run
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
-    encoder = load_encoder(args.run).to(pick_device(args.device))
-    config = load_config(args.run / "config.yaml")
-    views = build.build_views(config)
-    run = read_run(args.run, config.data.train, config.train.batch_size * views.clips)
-    config.data.augment_on = "worker"
-    source = {key: getattr(config.data, key) for key in SOURCE}
-    parts = read_splits(**source, fallback_hold_out=config.data.hold_out, seed=config.seed)
-    dataset = build.build_dataset(config, build.build_data(config), views)
-    stored = perturbed_results(run.results, encoder, parts)
-    comparison = compare(
-        encoder,
-        parts,
-        still=not stored,
-        seed=config.seed,
-        clips=max(config.eval.clips_per_video, 2),
-        max_videos=args.max_videos,
-        workers=pick_workers(args.workers),
-        bad=[path for path, _ in run.quarantined],
-    )
-    page, picture = write_report(
-        run,
-        comparison,
-        draw_pairs_of_run(dataset, seed=args.seed),
-        k=config.eval.k,
-        temperature=config.eval.temperature,
-        seed=args.seed,
+    page = Run(args.run).page(
         searches=args.searches,
-        perturbed=stored,
+        max_videos=args.max_videos,
+        seed=args.seed,
+        workers=args.workers,
+        device=args.device,
     )
-    print(f"wrote {page} and {picture}")
+    print(f"wrote {page} and {page.with_suffix('.png')}")

@@ -115,7 +115,7 @@ def moving_note(test: EvalDataset, videos: int = 16) -> str:
     )
 
 
-def present(results: Iterable[Result], folder: str | PathLike[str]) -> None:
+def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Result]:
     """Print results and write each; last, where there are several shows, one table of them.
 
     Of a protocol under several shows the first is printed with its card. The others' cards differ
@@ -124,6 +124,9 @@ def present(results: Iterable[Result], folder: str | PathLike[str]) -> None:
     Args:
         results: of one evaluation.
         folder: for their JSON files.
+
+    Returns:
+        The results.
     """
     console, shown, told = Console(), list[Result](), set[str]()
     for result in results:
@@ -137,6 +140,7 @@ def present(results: Iterable[Result], folder: str | PathLike[str]) -> None:
         shown.append(result)
     if len({result.card.show for result in shown}) > 1:
         console.print(motion_table(shown))
+    return shown
 
 
 def motion_table(results: Sequence[Result]) -> Table:

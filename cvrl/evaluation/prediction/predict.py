@@ -72,7 +72,7 @@ def best_classes(
 def collect(
     classifier: Classifier, videos: Manifest, answers: Sequence[VideoAnswer]
 ) -> Predictions:
-    """The answers to those videos that could be decoded, in the order of the list."""
+    """The answers in the order of the list; ``bad`` names the videos that cannot be decoded."""
     good = sorted((answer for answer in answers if answer.bad is None), key=lambda a: a.row)
     nothing = torch.empty(0, len(classifier.class_names))
     return Predictions(
@@ -81,6 +81,7 @@ def collect(
         labels=[None] * len(good),
         probability_VK=torch.stack([a.probability_K for a in good]) if good else nothing,
         multi_label=classifier.head.multi_label,
+        bad=tuple((videos.path(a.row), a.bad) for a in answers if a.bad is not None),
     )
 
 

@@ -39,6 +39,7 @@ class Predictions:
         labels: V labels as listed; None where a video has none.
         probability_VK: the mean over the views of a video.
         multi_label: whether a video may have several classes, its label joining them by ``+``.
+        bad: (path, reason) of each video that could not be decoded and is not among the paths.
 
     Example:
         >>> names, labels = ["jump", "run"], ["run", "run"]
@@ -53,6 +54,7 @@ class Predictions:
     labels: list[str | None]
     probability_VK: Tensor
     multi_label: bool = False
+    bad: tuple[tuple[str, str], ...] = ()
 
     @property
     def predicted(self) -> list[str]:
