@@ -63,9 +63,11 @@ setup(
         "test": [
             *EXPORT,
             "hypothesis>=6.100",
+            "ipykernel>=6.29",  # runs docs/tour.ipynb
             "mkdocs-material>=9.5",
             "mkdocstrings-python>=1.10",
             "mypy~=2.4.0",
+            "nbclient>=0.10",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,8 @@ SECONDS_BETWEEN_LINES = 15.0
 
 def console() -> Console:
     """The console progress is drawn on: stderr, so that stdout carries only results."""
-    return Console(stderr=True)
+    # FORCE_COLOR, which Jupyter and CI services set, must not turn a log file into a live display.
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
 
 
 def set_up_logging(*, main: bool = True) -> None:

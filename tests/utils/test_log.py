@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -81,3 +84,11 @@ def test_other_ranks_are_silent(capsys):
     logging.getLogger("cvrl").info("hello")
     TrainProgress(10, enabled=False).show(10, {})
     assert capsys.readouterr().err == ""
+
+
+def test_forced_colours_draw_no_bar_into_a_file(tmp_path):
+    program = "from cvrl.utils.log import track\nlist(track(range(3), 3, 'counting'))"
+    environment = {**os.environ, "FORCE_COLOR": "1"}
+    with (tmp_path / "log.txt").open("wb") as file:
+        subprocess.run([sys.executable, "-c", program], stderr=file, env=environment, check=True)
+    assert "\x1b" not in (tmp_path / "log.txt").read_text()
