@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.console import Console
 
     from cvrl.engine.scoring.run_sources import read_source
-    from cvrl.evaluation.card import render
-    from cvrl.evaluation.prediction.multiview import evaluate_classifier
+        from cvrl.evaluation.prediction.multiview import evaluate_classifier
     from cvrl.evaluation.prediction.predictions import render_classes
+    from cvrl.evaluation.result_table import render
     from cvrl.pretrained import load_classifier
     from cvrl.report.plots import confusion_png
     from cvrl.utils.log import set_up_logging

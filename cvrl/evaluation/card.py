@@ -2,15 +2,12 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from cvrl import __version__
 from cvrl.data.perturbations import TITLES as SHOW_TITLES
@@ -21,7 +18,6 @@ from cvrl.utils.io import atomic_path
 SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
 WARNING = "WARNING: "
 """How a note begins that is shown right below the scores."""
-MONITORS = ("median_rank", "embedding_std", "effective_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +61,9 @@ class ProtocolCard:
         missing: path and reason of the first few of them.
         n_train_missing: the same for the training list.
         train_missing: path and reason of the first few.
+        leave_one_out: column of the list whose values were held out one at a time; empty where a
+            test split was scored. ``n_train`` is then that of the fold with the fewest.
+        n_folds: values that were held out.
         test_list: what the test list holds, see :func:`cvrl.data.splits.list_sha256`; empty on
             cards from before it was kept, as is the next.
         train_list: the same of the training list.
@@ -105,6 +104,8 @@ class ProtocolCard:
     n_unlabelled: int = 0
     n_train_unlabelled: int = 0
     train_missing: list[str] = field(default_factory=list)
+    leave_one_out: str = ""
+    n_folds: int = 0
     test_list: str = ""
     train_list: str = ""
 
@@ -113,6 +114,12 @@ class ProtocolCard:
             raise ValueError(
                 f"{self.n_scored} videos scored, {self.n_missing} missing, {self.n_listed} listed"
             )
+
+    @property
+    def cross_validation(self) -> str:
+        """How the list was cut into folds, in words; empty where a test split was scored."""
+        folds = f"leave one {self.leave_one_out} out, {self.n_folds} folds"
+        return folds if self.leave_one_out else ""
 
     @property
     def taught_plain(self) -> bool:
@@ -164,14 +171,16 @@ class Result:
 
         Returns:
             The file: ``<protocol>.json`` or ``<protocol>_<variant>.json``; before the suffix
-            ``_<show>`` where the clips do not show the plain video, and ``_taught_plain`` where
-            only the training clips do.
+            ``_leave_one_<column>_out`` under cross-validation, ``_<show>`` where the clips do not
+            show the plain video, and ``_taught_plain`` where only the training clips do.
         """
         card = self.card
         variant = f"_{card.variant}" if card.variant else ""
         show = "" if card.show == "plain" else f"_{card.show}"
         taught = "_taught_plain" if card.taught_plain else ""
-        path = Path(folder) / f"{card.protocol}{variant}{show}{taught}.json"
+        column = re.sub(r"\W+", "-", card.leave_one_out)
+        folds = f"_leave_one_{column}_out" if column else ""
+        path = Path(folder) / f"{card.protocol}{variant}{folds}{show}{taught}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -195,30 +204,6 @@ def read_result(path: str | PathLike[str]) -> Result:
     return Result(ProtocolCard(**card), [Row(**row) for row in data["rows"]])
 
 
-def render(result: Result) -> RenderableType:
-    """Lay a result out for a terminal: the scores, then the card.
-
-    Args:
-        result: of one protocol.
-
-    Returns:
-        Something for ``rich.console.Console.print``.
-    """
-    table = Table(title=f"{title(result.card)} on {counted(result.card)}", title_justify="left")
-    table.add_column("", min_width=max(len(row.name) for row in result.rows))
-    names = list(result.row("chance").scores)
-    for name in names:
-        table.add_column(SCORE_TITLES.get(name, name), justify="right")
-    monitors = [m for m in MONITORS if m in result.rows[0].details]
-    for name in monitors:
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in result.rows:
-        scores = [percent(row.scores.get(name)) for name in names]
-        table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
-    warnings = [Text(line, style="bold red") for line in warnings_of(result.card)]
-    return Group(table, *warnings, Text("\n".join(card_lines(result.card))))
-
-
 def title(card: ProtocolCard) -> str:
     """The protocol, and what its clips show where that is not the video as it runs.
 
@@ -227,7 +212,8 @@ def title(card: ProtocolCard) -> str:
         'knn'
     """
     name = f"{card.protocol} ({card.variant})" if card.variant else card.protocol
-    return name if card.show == "plain" else f"{name}, {show_words(card)}"
+    shown = "" if card.show == "plain" else show_words(card)
+    return ", ".join(filter(None, [name, card.cross_validation, shown]))
 
 
 def show_words(card: ProtocolCard) -> str:
@@ -273,7 +259,8 @@ def card_lines(card: ProtocolCard) -> list[str]:
     if card.train is not None:
         missing = _missing(card.n_train_missing, card.train_missing)
         missing += _unlabelled(card.n_train_unlabelled, card.n_train + card.n_train_missing)
-        lines.append(f"train   {card.train}: {card.n_train} videos{missing}")
+        folds = f"the other folds of {card.n_folds}, at least " if card.n_folds else ""
+        lines.append(f"train   {card.train}: {folds}{card.n_train} videos{missing}")
     lines += [
         f"groups  {card.group_check}",
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
@@ -356,7 +343,3 @@ def percent(share: float | None) -> str:
         ('62.5', '-')
     """
     return "-" if share is None else f"{100 * share:.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

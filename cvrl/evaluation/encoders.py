@@ -108,7 +108,10 @@ class EncodersUnderTest:
         names += [(name, name) for name in self._baselines_of(request)]
         pairs = pairings(self.options.shows, learns=False)
         if train and self.parts.train is not None:
-            trains, account = self._features(self.parts.train, request, "training part")
+            if self.options.leave_one_out is not None:  # the same videos: encoded once
+                trains, account = tests, test
+            else:
+                trains, account = self._features(self.parts.train, request, "training part")
             kept = account.manifest
             pairs += pairings(self.options.shows, learns=True)
         if request.project and self.encoder.projector is not None:

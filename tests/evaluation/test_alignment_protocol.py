@@ -10,11 +10,12 @@ from PIL import Image
 from rich.console import Console
 
 from cvrl.data.splits import Parts, read_splits
-from cvrl.evaluation.card import read_result, render
+from cvrl.evaluation.card import read_result
 from cvrl.evaluation.evaluate import Options, evaluate, suitable_protocols
 from cvrl.evaluation.features.extraction import project
 from cvrl.evaluation.protocols.alignment import constant_match_error, random_match_error
 from cvrl.evaluation.random_init import random_init_encoder, weights_sha256
+from cvrl.evaluation.result_table import render
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import CorruptVideoError, UserError
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 import cvrl
-from cvrl.evaluation.card import Result, Row, card_lines, example_card, read_result, render
+from cvrl.evaluation.card import Result, Row, card_lines, example_card, read_result
+from cvrl.evaluation.result_table import render
 
 ROWS = [
     Row("trained", {"top1": 0.625, "top5": None}, {"embedding_std": 0.9, "effective_rank": 20.5}),

@@ -135,6 +135,44 @@ def test_a_set_that_searches_itself(
     assert (card.n_scored, card.n_train, card.settings["same_group"]) == (12, 12, "left out")
 
 
+@pytest.fixture
+def people(video_folder: Path, tmp_path: Path) -> Path:
+    """A list with a column ``person`` of three values, and a split that holds half of it."""
+    rows = ["path,label,person,split"]
+    for row, path in enumerate(sorted(video_folder.rglob("*.mp4"))):
+        rows.append(f"{path},{path.parent.name},{'abc'[row % 3]},{('train', 'test')[row % 2]}")
+    listed = tmp_path / "people.csv"
+    listed.write_text("\n".join(rows))
+    return listed
+
+
+def test_one_person_is_left_out(
+    run: Run, checkpoint: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every row of the list is scored, and baselines go through the same folds."""
+    arguments = ["--leave-one-out", "person", "--protocol", "knn", "linear"]
+    output = people.parent / "out"
+    run("--checkpoint", checkpoint, "--train", people, *arguments, "--output", output)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "knn, leave one person out, 3 folds on 12 videos" in shown
+    for protocol in ("knn", "linear"):
+        result = read_result(output / f"{protocol}_leave_one_person_out.json")
+        assert (result.card.n_scored, result.card.n_train, result.card.n_folds) == (12, 8, 3)
+        assert [row.name for row in result.rows[2:]] == ["hog_mbh", "chance"]
+        assert len(result.row("hog_mbh").details["folds"]) == 3
+        assert not any("labels from scratch" in note for note in result.card.notes)
+
+
+def test_leaving_one_out_needs_one_list(
+    run: Run, checkpoint: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", checkpoint, "--train", people, "--leave-one-out", "person"]
+    assert "--test: does not go with" in refusal(run, capsys, *arguments, "--test", people)
+    assert "--hold-out: does not" in refusal(run, capsys, *arguments, "--hold-out", 0.5)
+    arguments[-1] = "subject"
+    assert "people.csv: no column 'subject'" in refusal(run, capsys, *arguments)
+
+
 def test_missing_files_can_be_allowed(
     run: Run,
     checkpoint: Path,

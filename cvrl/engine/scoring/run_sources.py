@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvrl.config import Config, DataConfig, load_config
+from cvrl.data.manifest import read_manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.utils.errors import UserError
 
@@ -60,6 +61,8 @@ def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> So
     config = load_config(run / "config.yaml") if has_config else Config()
     data = DataConfig() if "train" in given else config.data
     data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
+    if given.get("leave_one_out") is not None:
+        return Source(run, config, _whole_list(data, given))
     shares: dict[str, Any] = {
         "hold_out": given.get("hold_out"),
         "fallback_hold_out": data.hold_out,
@@ -67,3 +70,17 @@ def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> So
     }
     parts = read_splits(**{k: getattr(data, k) for k in KEYS}, **shares, seed=config.seed)
     return Source(run, config, parts)
+
+
+def _whole_list(data: DataConfig, given: Mapping[str, Any]) -> Parts:
+    """Every row of the training list, whatever split it is in, for cross-validation."""
+    for option in ("test", "hold_out", "scratch"):
+        if given.get(option) is not None:
+            flag = f"--{option.replace('_', '-')}"
+            reason = "does not go with --leave-one-out, which learns from and scores one list"
+            raise UserError(flag, reason, "leave one of the two out")
+    how: dict[str, Any] = {"root": data.root, "cameras": data.cameras or ()}
+    how |= {"check_files": False, "keep_bad": True} if given.get("allow_missing") else {}
+    if not data.train:
+        raise UserError("--leave-one-out", "there is no list to score", "give it with --train")
+    return Parts(read_manifest(data.train, **how), None, f"{data.train}, every row")

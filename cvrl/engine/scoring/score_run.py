@@ -40,13 +40,14 @@ def score_run(
     source = read_source(checkpoint, given)
     config, parts = source.config, source.parts
     known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
-    asked = suitable_protocols(parts, protocols)
+    folded = given.get("leave_one_out") is not None
+    asked = suitable_protocols(parts, ["knn"] if folded and protocols is None else protocols)
     known.setdefault("baselines", ("hog_mbh",) if "linear" in asked else ())
     options = Options(**{key: known[key] for key in vars(Options()) if key in known})
     scratch: dict[str, Row] = {}
     if given.get("scratch") is not None:
         scratch = score_from_scratch(given["scratch"], parts, options, device)
     for result in evaluate(encoder.to(device), parts, asked, options, head=head):
-        if result.card.protocol == "linear":
+        if result.card.protocol == "linear" and not folded:
             result = with_from_scratch(result, scratch.get(result.card.show))
         yield result

@@ -23,8 +23,9 @@ from rich.table import Table
 
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.perturbations import SHOWS, TITLES, Perturbation, moving
-from cvrl.evaluation.card import SCORE_TITLES, Result, render
+from cvrl.evaluation.card import SCORE_TITLES, Result
 from cvrl.evaluation.features.extraction import Features
+from cvrl.evaluation.result_table import render
 
 __all__ = ["SHOWS", "by_perturbation", "motion_table", "moving_note", "pairings", "present"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation
-from cvrl.data.splits import Parts, group_numbers
+from cvrl.data.splits import Parts
 from cvrl.evaluation.card import Row
 from cvrl.evaluation.diagnostics.collapse import diagnose
 from cvrl.evaluation.features.extraction import Features, mean_over_clips
@@ -25,8 +25,7 @@ from cvrl.evaluation.protocols.alignment import (
     score_alignment,
 )
 from cvrl.evaluation.protocols.instance import instance_retrieval
-from cvrl.evaluation.protocols.knn import Scores, clip_k, knn_accuracy
-from cvrl.evaluation.protocols.linear import L2_GRID, Scaling, linear_probe
+from cvrl.evaluation.protocols.linear import L2_GRID, Scaling
 from cvrl.evaluation.protocols.order_probe import ORDERS, order_probe
 from cvrl.evaluation.protocols.retrieval import RetrievalRecipe
 from cvrl.models.heads import ClassHead
@@ -60,6 +59,8 @@ class Options:
             group, so that parts may share groups, or be one and the same.
         baselines: further networks scored on the same clips; ``hog_mbh`` is hand-made features, see
             :mod:`cvrl.models.hog_mbh`.
+        leave_one_out: a column of the list: cross-validation of kNN and the linear probe over its
+            values, see :mod:`cvrl.data.leave_one_out`; None scores the test split.
     """
 
     clips_per_video: int = 2
@@ -78,6 +79,7 @@ class Options:
     retrieval: RetrievalRecipe = "default"
     leave_same_group_out: bool = False
     baselines: tuple[str, ...] = ()
+    leave_one_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,69 +149,6 @@ def rows_of(
     first = next(iter(chance))
     better = max(twins, key=lambda row: row.scores[first] or 0.0)
     return [*rows, better, *baselines, Row("chance", chance)]
-
-
-def _run_knn(inputs: ProtocolInputs) -> Outcome:
-    options = inputs.options
-    train, train_labels_V, test_labels_V, n_classes = labels_of(inputs.parts)
-    k = clip_k(options.k, len(train))
-    groups = group_numbers(inputs.parts) if options.leave_same_group_out else (None, None)
-
-    def run(candidate: EncoderFeatures) -> tuple[Shares, dict[str, Any]]:
-        """Scores and details of one network."""
-        test_VD, train_VD = means_of(candidate)
-        scores = knn_accuracy(
-            test_VD,
-            test_labels_V,
-            train_VD,
-            train_labels_V,
-            k=k,
-            temperature=options.temperature,
-            n_classes=n_classes,
-            centre=options.centre,
-            query_groups_M=groups[0],
-            gallery_groups_N=groups[1],
-        )
-        return _shares(scores), {}
-
-    rows = rows_of(inputs, run, constant_answer(test_labels_V, n_classes))
-    settings: dict[str, Any] = {
-        "k": k,
-        "temperature": options.temperature,
-        "centre": options.centre,
-    }
-    settings |= {"same_group": "left out"} if options.leave_same_group_out else {}
-    return Outcome(rows, settings, unseen_classes(inputs.parts))
-
-
-def _run_linear(inputs: ProtocolInputs) -> Outcome:
-    options = inputs.options
-    train, train_labels_V, test_labels_V, n_classes = labels_of(inputs.parts)
-
-    def run(candidate: EncoderFeatures) -> tuple[Shares, dict[str, Any]]:
-        """Scores and details of one network."""
-        test_VD, train_VD = means_of(candidate)
-        probe = linear_probe(
-            train_VD,
-            train_labels_V,
-            test_VD,
-            test_labels_V,
-            train_groups_N=torch.from_numpy(train.group_ids),
-            scaling=options.scaling,
-            l2_grid=options.l2_grid,
-            n_classes=n_classes,
-            seed=options.seed,
-        )
-        held_out = {f"{l2:g}": share for l2, share in probe.held_out.items()}
-        return _shares(probe.scores), {"l2": probe.l2, "held_out_top1_by_l2": held_out}
-
-    rows = rows_of(inputs, run, constant_answer(test_labels_V, n_classes))
-    settings = {
-        "scaling": options.scaling,
-        "l2_grid": list(options.l2_grid),
-        "l2 chosen on": "train",
-    }
-    return Outcome(rows, settings, unseen_classes(inputs.parts))
 
 
 def _run_instance(inputs: ProtocolInputs) -> Outcome:
@@ -310,10 +249,6 @@ def means_of(candidate: EncoderFeatures) -> tuple[Tensor, Tensor]:
     return mean_over_clips(candidate.test), mean_over_clips(candidate.train)
 
 
-def _shares(scores: Scores) -> Shares:
-    return {"top1": scores.top1, "top5": scores.top5, "mean_class": scores.mean_class}
-
-
 def constant_answer(labels_V: Tensor, n_classes: int) -> Shares:
     """Scores of the best answer that is the same for every video."""
     share_C = labels_V.bincount(minlength=n_classes).double().sort(descending=True).values
@@ -331,8 +266,6 @@ def unseen_classes(parts: Parts) -> list[str]:
 
 
 RUN: dict[str, Callable[[ProtocolInputs], Outcome]] = {
-    "knn": _run_knn,
-    "linear": _run_linear,
     "instance": _run_instance,
     "order_probe": _run_order_probe,
     "alignment": _run_alignment,

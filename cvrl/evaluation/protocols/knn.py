@@ -217,17 +217,62 @@ def knn_accuracy(
     """
     check_labels("training part", gallery_labels_N)
     check_labels("test part", query_labels_M)
-    n_classes = n_classes or int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1
+    votes_MC = knn_votes(
+        query_MD,
+        gallery_ND,
+        gallery_labels_N,
+        k=clip_k(k, len(gallery_ND)),
+        temperature=temperature,
+        n_classes=n_classes or int(torch.cat([gallery_labels_N, query_labels_M]).max()) + 1,
+        centre=centre,
+        query_groups_M=query_groups_M,
+        gallery_groups_N=gallery_groups_N,
+    )
+    return score(votes_MC, query_labels_M)
+
+
+def knn_votes(
+    query_MD: Tensor,
+    gallery_ND: Tensor,
+    gallery_labels_N: Tensor,
+    *,
+    k: int,
+    temperature: float,
+    n_classes: int,
+    centre: bool = False,
+    query_groups_M: Tensor | None = None,
+    gallery_groups_N: Tensor | None = None,
+) -> Tensor:
+    """The votes of each query's k nearest gallery rows: :func:`knn_accuracy` before the scores.
+
+    Args:
+        query_MD: as for :func:`knn_accuracy`, like all others.
+        gallery_ND: features of the training part.
+        gallery_labels_N: their classes.
+        k: 1 to N.
+        temperature: of the vote.
+        n_classes: C.
+        centre: subtract the gallery's mean first.
+        query_groups_M: source groups.
+        gallery_groups_N: numbered alike.
+
+    Returns:
+        Votes of shape (M, C).
+
+    Example:
+        >>> gallery, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> knn_votes(gallery, gallery, labels, k=1, temperature=0.07, n_classes=2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     similarity_MK, row_MK = neighbours(
         query_MD,
         gallery_ND,
-        clip_k(k, len(gallery_ND)),
+        k,
         query_groups_M=query_groups_M,
         gallery_groups_N=gallery_groups_N,
         mean_D=gallery_ND.mean(dim=0) if centre else None,
     )
-    votes_MC = vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
-    return score(votes_MC, query_labels_M)
+    return vote(similarity_MK, gallery_labels_N[row_MK], n_classes, temperature)
 
 
 def clip_k(k: int, n_gallery: int) -> int:

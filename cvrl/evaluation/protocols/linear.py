@@ -50,6 +50,21 @@ class Probe:
     held_out: dict[float, float]
 
 
+@dataclass(frozen=True)
+class LinearAnswers:
+    """What a linear probe answers, without a look at the truth.
+
+    Attributes:
+        probability_MC: of each test row and class; 0 for classes it has not learned.
+        l2: the regularisation it chose from the grid.
+        held_out: as in :class:`Probe`.
+    """
+
+    probability_MC: Tensor
+    l2: float
+    held_out: dict[float, float]
+
+
 def linear_probe(
     train_ND: Tensor,
     train_labels_N: Tensor,
@@ -93,8 +108,52 @@ def linear_probe(
     """
     check_labels("training part", train_labels_N)
     check_labels("test part", test_labels_M)
-    if n_classes is None:
-        n_classes = int(torch.cat([train_labels_N, test_labels_M]).max()) + 1
+    answers = linear_answers(
+        train_ND,
+        train_labels_N,
+        test_MD,
+        n_classes=n_classes or int(torch.cat([train_labels_N, test_labels_M]).max()) + 1,
+        train_groups_N=train_groups_N,
+        scaling=scaling,
+        l2_grid=l2_grid,
+        seed=seed,
+    )
+    scores = score(answers.probability_MC, test_labels_M.cpu())
+    return Probe(scores, answers.l2, answers.held_out)
+
+
+def linear_answers(
+    train_ND: Tensor,
+    train_labels_N: Tensor,
+    test_MD: Tensor,
+    *,
+    n_classes: int,
+    train_groups_N: Tensor | None = None,
+    scaling: Scaling = "standardise",
+    l2_grid: Sequence[float] = L2_GRID,
+    seed: int = 0,
+) -> LinearAnswers:
+    """What the probe answers for each test row: :func:`linear_probe` before the scores.
+
+    Args:
+        train_ND: as for :func:`linear_probe`, like all others.
+        train_labels_N: classes of the training part.
+        test_MD: features of the test part.
+        n_classes: C.
+        train_groups_N: source groups of the training part.
+        scaling: of the features.
+        l2_grid: strengths to choose from.
+        seed: decides the folds.
+
+    Raises:
+        UserError: a training part of a single class.
+
+    Example:
+        >>> train, labels = torch.tensor([[0.0], [0.1], [0.9], [1.0]]), torch.tensor([0, 0, 1, 1])
+        >>> answers = linear_answers(train, labels, torch.tensor([[0.8]]), n_classes=2)
+        >>> answers.probability_MC.argmax(dim=1).tolist()
+        [1]
+    """
     x_ND, y_N = _array(train_ND), train_labels_N.cpu().numpy()
     if len(np.unique(y_N)) < 2:
         raise UserError("training part", "holds one class only", "a classifier needs two or more")
@@ -102,9 +161,9 @@ def linear_probe(
     held_out = _held_out_scores(x_ND, y_N, groups_N, scaling, sorted(l2_grid), seed)
     l2 = best_l2(held_out, l2_grid)
     model = fit(x_ND, y_N, scaling, l2)
-    answers_MC = np.zeros((len(test_MD), n_classes))
-    answers_MC[:, model.classes_] = model.predict_proba(_array(test_MD))
-    return Probe(score(torch.from_numpy(answers_MC), test_labels_M.cpu()), l2, held_out)
+    probability_MC = np.zeros((len(test_MD), n_classes))
+    probability_MC[:, model.classes_] = model.predict_proba(_array(test_MD))
+    return LinearAnswers(torch.from_numpy(probability_MC), l2, held_out)
 
 
 def _held_out_scores(

@@ -1,0 +1,69 @@
+"""A result laid out for a terminal: the scores, the folds of a cross-validation, the card."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cvrl.evaluation.card import (
+    SCORE_TITLES,
+    Result,
+    card_lines,
+    counted,
+    percent,
+    title,
+    warnings_of,
+)
+
+MONITORS = ("median_rank", "embedding_std", "effective_rank")
+
+
+def render(result: Result) -> RenderableType:
+    """Lay a result out for a terminal: the scores, then the card.
+
+    Args:
+        result: of one protocol.
+
+    Returns:
+        Something for ``rich.console.Console.print``.
+    """
+    table = Table(title=f"{title(result.card)} on {counted(result.card)}", title_justify="left")
+    table.add_column("", min_width=max(len(row.name) for row in result.rows))
+    names = list(result.row("chance").scores)
+    for name in names:
+        table.add_column(SCORE_TITLES.get(name, name), justify="right")
+    monitors = [m for m in MONITORS if m in result.rows[0].details]
+    for name in monitors:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in result.rows:
+        scores = [percent(row.scores.get(name)) for name in names]
+        table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
+    warnings = [Text(line, style="bold red") for line in warnings_of(result.card)]
+    tables = [table, *([fold_table(result)] if result.card.n_folds else [])]
+    return Group(*tables, *warnings, Text("\n".join(card_lines(result.card))))
+
+
+def fold_table(result: Result) -> Table:
+    """The top-1 score of each fold by each network.
+
+    Args:
+        result: of a cross-validation.
+
+    Example:
+        >>> from cvrl.evaluation.card import Row, example_card
+        >>> folds = [{"held_out": "eli", "videos": 4, "top1": 0.75}]
+        >>> rows = [Row("trained", {"top1": 0.75}, {"folds": folds}), Row("chance", {"top1": 0.25})]
+        >>> fold_table(Result(example_card(), rows)).row_count
+        1
+    """
+    rows = [row for row in result.rows if "folds" in row.details]
+    table = Table(title="top-1 % of each fold", title_justify="left")
+    for name in (f"held-out {result.card.leave_one_out}", "videos", *(row.name for row in rows)):
+        table.add_column(name, justify="right" if table.columns else "left")
+    for folds in zip(*(row.details["folds"] for row in rows), strict=True):
+        scores = [percent(fold["top1"]) for fold in folds]
+        table.add_row(folds[0]["held_out"], str(folds[0]["videos"]), *scores)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
