@@ -49,6 +49,7 @@ def build_parser() -> ArgumentParser:
     add("--baseline", nargs="+", choices=["hog_mbh", "none"], dest="baselines", help=BASELINE_HELP)
     add("--scratch", metavar="RUN", help="labels from scratch: adds its classifier to linear")
     add("--published", metavar="CSV", help="name, source and scores, in a table of their own")
+    add("--feature-cache", metavar="FOLDER", help="of hand-made features; default: in the run")
     add("--leave-one-out", metavar="COLUMN", help="cross-validate over its values (knn, linear)")
     add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
     add("--seed", type=int, help="of the untrained weights and the folds")

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.console import Console
 
     from cvrl.engine.scoring.run_sources import read_source
-        from cvrl.evaluation.prediction.multiview import evaluate_classifier
+    from cvrl.evaluation.prediction.multiview import evaluate_classifier
     from cvrl.evaluation.prediction.predictions import render_classes
     from cvrl.evaluation.result_table import render
     from cvrl.pretrained import load_classifier

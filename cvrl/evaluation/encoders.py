@@ -11,7 +11,8 @@ from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation
 from cvrl.data.splits import Parts
 from cvrl.evaluation.diagnostics.perturbation_table import by_perturbation, pairings
-from cvrl.evaluation.features.extraction import Features, extract_together, project, transform_of
+from cvrl.evaluation.features.extraction import Features, project, transform_of
+from cvrl.evaluation.features.feature_cache import extract_with_cache
 from cvrl.evaluation.missing import Account, account_for
 from cvrl.evaluation.protocols.base import EncoderFeatures, Options, ProtocolInputs
 from cvrl.evaluation.protocols.retrieval import MaxPooledMap
@@ -139,13 +140,10 @@ class EncodersUnderTest:
         """Each network's features of the videos that could be read, numbered among themselves."""
         dataset = clips_of(manifest, self.encoder, request, self.options, self.reader)
         networks = [MaxPooledMap(n) for n in self.networks] if request.max_pooled else self.networks
-        networks = [*networks, *self._baselines_of(request).values()]
-        read = extract_together(
-            networks,
-            dataset,
-            batch_videos=1 if request.clips is None else self.options.batch_videos,
-            workers=self.options.workers,
-            description=description,
+        how: dict[str, Any] = {"workers": self.options.workers, "description": description}
+        how["batch_videos"] = 1 if request.clips is None else self.options.batch_videos
+        read = extract_with_cache(
+            networks, self._baselines_of(request), dataset, self.options.feature_cache, **how
         )
         account = account_for(manifest, read[0].index_N, read[0].bad)
         index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)

@@ -32,6 +32,9 @@ def score_run(
     Yields:
         A result a protocol and show.
 
+    Hand-made features are kept in ``eval/features`` of the run, unless ``feature_cache`` names
+    another folder, and taken from there the next time.
+
     Raises:
         UserError: no model, no videos, or settings that cannot be used.
         CorruptVideoError: a video cannot be decoded, and that is not allowed.
@@ -43,6 +46,7 @@ def score_run(
     folded = given.get("leave_one_out") is not None
     asked = suitable_protocols(parts, ["knn"] if folded and protocols is None else protocols)
     known.setdefault("baselines", ("hog_mbh",) if "linear" in asked else ())
+    known.setdefault("feature_cache", source.run / "eval" / "features")
     options = Options(**{key: known[key] for key in vars(Options()) if key in known})
     scratch: dict[str, Row] = {}
     if given.get("scratch") is not None:

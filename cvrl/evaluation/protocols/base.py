@@ -5,6 +5,7 @@ Shape suffixes: V videos, D dims.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class Options:
             :mod:`cvrl.models.hog_mbh`.
         leave_one_out: a column of the list: cross-validation of kNN and the linear probe over its
             values, see :mod:`cvrl.data.leave_one_out`; None scores the test split.
+        feature_cache: folder where features of the baselines are kept, since they are the same for
+            every encoder, see :mod:`cvrl.evaluation.features.feature_cache`; None keeps none.
     """
 
     clips_per_video: int = 2
@@ -80,6 +83,7 @@ class Options:
     leave_same_group_out: bool = False
     baselines: tuple[str, ...] = ()
     leave_one_out: str | None = None
+    feature_cache: str | PathLike[str] | None = None
 
 
 @dataclass(frozen=True)
