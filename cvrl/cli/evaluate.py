@@ -20,9 +20,10 @@ PROTOCOLS = (
 )
 SHOWS = ("plain", "still", "shuffled", "reversed", "background_blurred", "foreground_blurred")
 RECIPES = ("default", "vcop", "coclr")
+STAGES = ("res2", "res3", "res4", "res5", "pooled")
 ACROSS = (
-    *("encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "show"),
-    *("train_show", "train", "n_train", "cvrl_version"),
+    *("encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "stage"),
+    *("show", "train_show", "train", "n_train", "cvrl_version"),
 )
 BASELINE_HELP = "hand-made features as one more row; default: hog_mbh with the linear protocol"
 
@@ -47,6 +48,7 @@ def build_parser() -> ArgumentParser:
     add("--scaling", choices=["standardise", "l2"], help="of features for the linear probe")
     add("--retrieval", choices=RECIPES, help="whose recipe; VCOP's and CoCLR's as published")
     add("--baseline", nargs="+", choices=["hog_mbh", "none"], dest="baselines", help=BASELINE_HELP)
+    add("--stage", nargs="+", choices=STAGES, dest="stages", help="of the encoder, one or more")
     add("--scratch", metavar="RUN", help="labels from scratch: adds its classifier to linear")
     add("--published", metavar="CSV", help="name, source and scores, in a table of their own")
     add("--feature-cache", metavar="FOLDER", help="of hand-made features; default: in the run")

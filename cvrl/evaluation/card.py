@@ -47,7 +47,7 @@ class ProtocolCard:
         clip_stride: frames of the video from one clip frame to the next.
         short_video: loop or repeat.
         size: height and width of a clip in pixels.
-        stage: of the encoder.
+        stage: of the encoder, see :class:`cvrl.evaluation.protocols.base.Options`.
         settings: of the protocol: k and temperature, or scaling and l2 grid.
         seed: of the untrained weights and of the folds.
         encoder: what ``build_encoder`` takes.
@@ -116,6 +116,11 @@ class ProtocolCard:
             )
 
     @property
+    def inner_stage(self) -> str:
+        """The stage whose map was averaged; empty where the feature is the encoder's own."""
+        return self.stage if self.stage.startswith("res") and self.stage.isalnum() else ""
+
+    @property
     def cross_validation(self) -> str:
         """How the list was cut into folds, in words; empty where a test split was scored."""
         folds = f"leave one {self.leave_one_out} out, {self.n_folds} folds"
@@ -171,16 +176,18 @@ class Result:
 
         Returns:
             The file: ``<protocol>.json`` or ``<protocol>_<variant>.json``; before the suffix
-            ``_leave_one_<column>_out`` under cross-validation, ``_<show>`` where the clips do not
-            show the plain video, and ``_taught_plain`` where only the training clips do.
+            ``_<stage>`` of an inner stage, ``_leave_one_<column>_out`` under cross-validation,
+            ``_<show>`` where the clips do not show the plain video, and ``_taught_plain`` where
+            only the training clips do.
         """
         card = self.card
         variant = f"_{card.variant}" if card.variant else ""
         show = "" if card.show == "plain" else f"_{card.show}"
         taught = "_taught_plain" if card.taught_plain else ""
+        stage = f"_{card.inner_stage}" if card.inner_stage else ""
         column = re.sub(r"\W+", "-", card.leave_one_out)
         folds = f"_leave_one_{column}_out" if column else ""
-        path = Path(folder) / f"{card.protocol}{variant}{folds}{show}{taught}.json"
+        path = Path(folder) / f"{card.protocol}{variant}{stage}{folds}{show}{taught}.json"
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -213,7 +220,7 @@ def title(card: ProtocolCard) -> str:
     """
     name = f"{card.protocol} ({card.variant})" if card.variant else card.protocol
     shown = "" if card.show == "plain" else show_words(card)
-    return ", ".join(filter(None, [name, card.cross_validation, shown]))
+    return ", ".join(filter(None, [name, card.inner_stage, card.cross_validation, shown]))
 
 
 def show_words(card: ProtocolCard) -> str:

@@ -9,6 +9,7 @@ import torch
 from cvrl.data.leave_one_out import check_leave_one_out
 from cvrl.data.splits import Parts, check_groups, labelled_only
 from cvrl.data.tags import SEPARATOR
+from cvrl.evaluation.features.extraction import STAGES
 from cvrl.evaluation.protocols.alignment import check_events
 from cvrl.evaluation.protocols.base import Options
 from cvrl.evaluation.protocols.classifier_protocol import check_classifier
@@ -162,8 +163,24 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
         raise UserError(f"retrieval = {options.retrieval}", "is not a recipe", known)
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
+    _check_stages(options, protocols)
     if "alignment" in protocols and len(options.shows) > 1:
         raise UserError("protocol alignment", "takes one show at a time", "give --show one name")
     if "order_probe" in protocols and options.clips_per_video < CLIPS:
         needed = f"use --clips {CLIPS} or more"
         raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)
+
+
+def _check_stages(options: Options, protocols: Sequence[Protocol]) -> None:
+    known = [stage for stage in STAGES if stage != "projected"]
+    if unknown := [stage for stage in options.stages if stage not in known]:
+        raise UserError(f"--stage {unknown[0]}", "is no stage", f"use {', '.join(known)}")
+    if options.stages == ("pooled",):
+        return
+    if not options.stages or len(set(options.stages)) < len(options.stages):
+        raise UserError("--stage", "names none, or one twice", "name each stage once")
+    if "classifier" in protocols:
+        raise UserError("--stage", "a classifier answers by its own feature", "use knn or linear")
+    if "retrieval" in protocols and options.retrieval != "default":
+        reason = f"the recipe {options.retrieval} of retrieval says which stage"
+        raise UserError("--stage", reason, "use --retrieval default")

@@ -31,8 +31,8 @@ COMPARED = frozenset({"weights_sha256", "seed"})
 DERIVED = frozenset({"untrained", "notes"})  # words that follow from other fields and the rows
 OWN_ROWS = frozenset({"hog_mbh", "from_scratch"})  # which a result may have or not
 ACROSS = (
-    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "show",
-    "train_show", "train", "n_train", "cvrl_version",
+    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "stage",
+    "show", "train_show", "train", "n_train", "cvrl_version",
 )  # fmt: skip
 """Fields that a user may compare results across; all others decide what the question was."""
 
@@ -118,7 +118,7 @@ def tables(named: Mapping[str, Result], across: Sequence[str] = ()) -> list[Rend
     Raises:
         UserError: as for :func:`compare`, or no protocol has two results.
     """
-    plain: dict[str, Any] = {"show": "plain", "train_show": None}
+    plain: dict[str, Any] = {"show": "plain", "train_show": None, "stage": "pooled"}
     crossed = {field: plain[field] for field in across if field in plain}
     by_title: dict[str, dict[str, Result]] = {}
     for name, result in named.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from torch import nn
@@ -11,8 +12,9 @@ from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation
 from cvrl.data.splits import Parts
 from cvrl.evaluation.diagnostics.perturbation_table import by_perturbation, pairings
-from cvrl.evaluation.features.extraction import Features, project, transform_of
+from cvrl.evaluation.features.extraction import Features, Stage, project, transform_of
 from cvrl.evaluation.features.feature_cache import extract_with_cache
+from cvrl.evaluation.features.stages import POOLED, SideBySide
 from cvrl.evaluation.missing import Account, account_for
 from cvrl.evaluation.protocols.base import EncoderFeatures, Options, ProtocolInputs
 from cvrl.evaluation.protocols.retrieval import MaxPooledMap
@@ -22,7 +24,8 @@ from cvrl.models.hog_mbh import HogMbh
 from cvrl.utils.errors import UserError
 
 BASELINES: dict[str, Callable[[], nn.Module]] = {"hog_mbh": HogMbh}
-ByPerturbation = dict[Perturbation, Features]
+View = tuple[Stage, Perturbation]
+"""Which stage of a network looks at clips that show what."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class Entry:
     """The inputs over the videos that could be read, and where the others went.
 
     Attributes:
-        inputs: by what the test clips show, and the training clips with them; None for protocols
-            that learn from none.
+        inputs: by the stage that gave the features, what the test clips show, and the training
+            clips with them; None for protocols that learn from none.
         test: the account of the test part.
         train: of the training part, where that was read.
     """
 
-    inputs: dict[tuple[Perturbation, Perturbation | None], ProtocolInputs]
+    inputs: dict[tuple[Stage, Perturbation, Perturbation | None], ProtocolInputs]
     test: Account
     train: Account | None
 
@@ -104,7 +107,7 @@ class EncodersUnderTest:
             CorruptVideoError: a video cannot be decoded, and the options do not allow that.
         """
         tests, test = self._features(self.parts.test, request, "test part")
-        trains: list[ByPerturbation] = [{} for _ in tests]
+        trains: list[dict[View, Features]] = [{} for _ in tests]
         names, account, kept = list(self.names), None, self.parts.train
         names += [(name, name) for name in self._baselines_of(request)]
         pairs = pairings(self.options.shows, learns=False)
@@ -115,19 +118,24 @@ class EncodersUnderTest:
                 trains, account = self._features(self.parts.train, request, "training part")
             kept = account.manifest
             pairs += pairings(self.options.shows, learns=True)
-        if request.project and self.encoder.projector is not None:
+        stages = self.options.stages
+        if request.project and stages == POOLED and self.encoder.projector is not None:
             names.insert(1, ("projected", ""))
             tests.insert(1, {s: project(self.encoder, one) for s, one in tests[0].items()})
             trains.insert(1, {})
         parts = replace(self.parts, test=test.manifest, train=kept)
         rows = list(zip(names, tests, trains, strict=True))
-        inputs: dict[tuple[Perturbation, Perturbation | None], ProtocolInputs] = {}
-        for show, taught in pairs:
+        inputs: dict[tuple[Stage, Perturbation, Perturbation | None], ProtocolInputs] = {}
+        for stage, (show, taught) in product(stages, pairs):
             candidates = [
-                EncoderFeatures(*name, mine[show], None if taught is None else learned.get(taught))
+                EncoderFeatures(
+                    *name,
+                    test=mine[stage, show],
+                    train=None if taught is None else learned.get((stage, taught)),
+                )
                 for name, mine, learned in rows
             ]
-            inputs[show, taught] = ProtocolInputs(parts, self.options, candidates, self.head)
+            inputs[stage, show, taught] = ProtocolInputs(parts, self.options, candidates, self.head)
         return Entry(inputs, test, account)
 
     def _baselines_of(self, request: ClipRequest) -> dict[str, nn.Module]:
@@ -136,19 +144,38 @@ class EncodersUnderTest:
 
     def _features(
         self, manifest: Manifest, request: ClipRequest, description: str
-    ) -> tuple[list[ByPerturbation], Account]:
+    ) -> tuple[list[dict[View, Features]], Account]:
         """Each network's features of the videos that could be read, numbered among themselves."""
         dataset = clips_of(manifest, self.encoder, request, self.options, self.reader)
-        networks = [MaxPooledMap(n) for n in self.networks] if request.max_pooled else self.networks
+        networks = [self._network(one, request) for one in self.networks]
+        baselines = self._baselines_of(request)
         how: dict[str, Any] = {"workers": self.options.workers, "description": description}
         how["batch_videos"] = 1 if request.clips is None else self.options.batch_videos
-        read = extract_with_cache(
-            networks, self._baselines_of(request), dataset, self.options.feature_cache, **how
-        )
+        cache = self.options.feature_cache
+        read = extract_with_cache(networks, baselines, dataset, cache, **how)
         account = account_for(manifest, read[0].index_N, read[0].bad)
         index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)
         kept = [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read]
-        return [by_perturbation(features, self.options.shows) for features in kept], account
+        every = [*networks, *baselines.values()]
+        return [self._views(*one) for one in zip(every, kept, strict=True)], account
+
+    def _network(self, network: nn.Module, request: ClipRequest) -> nn.Module:
+        """What gives the feature of a clip that is asked for."""
+        if request.max_pooled:
+            return MaxPooledMap(network)
+        stages = self.options.stages
+        return network if stages == POOLED else SideBySide(network, stages)
+
+    def _views(self, network: nn.Module, features: Features) -> dict[View, Features]:
+        """The features of one network by stage and show; baselines have a single stage for all."""
+        apart = dict.fromkeys(self.options.stages, features)
+        if isinstance(network, SideBySide):
+            apart = network.apart(features)
+        return {
+            (stage, show): found
+            for stage, one in apart.items()
+            for show, found in by_perturbation(one, self.options.shows).items()
+        }
 
 
 def _baseline(name: str) -> nn.Module:

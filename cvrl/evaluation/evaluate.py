@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 
 from torch import nn
 
@@ -20,6 +21,7 @@ from cvrl.evaluation.checks import FITTED, PROTOCOLS, Protocol, checked, suitabl
 from cvrl.evaluation.diagnostics.perturbation_table import moving_note, pairings
 from cvrl.evaluation.encoders import BASELINES, ClipRequest, EncodersUnderTest, clips_of
 from cvrl.evaluation.features.extraction import module_device
+from cvrl.evaluation.features.stages import POOLED
 from cvrl.evaluation.protocols.base import RUN as SIMPLE
 from cvrl.evaluation.protocols.base import Options, Outcome, ProtocolInputs
 from cvrl.evaluation.protocols.classifier_protocol import NO_BASELINE, run_classifier
@@ -77,9 +79,9 @@ def evaluate(
         head: the classifier that was trained with the encoder.
 
     Returns:
-        One result a protocol and show, in the order asked. Where plain clips are among several
-        shows, a protocol that learns gives two results for each other show: taught on clips that
-        show the same (what can be told from them), and taught on plain ones (what it goes by).
+        One result a protocol, stage and show, in the order asked. Where plain clips are among
+        several shows, a protocol that learns gives two results for each other show: taught on clips
+        that show the same (what can be told from them), and on plain ones (what it goes by).
 
     Raises:
         UserError: labels are missing, the parts share groups, or a setting cannot be used.
@@ -93,7 +95,8 @@ def evaluate(
         >>> evaluate(encoder, parts, ["knn"])[0].row("trained").scores["top1"]  # doctest: +SKIP
         0.62
     """
-    options = replace(options, shows=check_perturbations(options.shows))
+    shows = check_perturbations(options.shows)
+    options = replace(options, shows=shows, stages=tuple(options.stages))
     parts, checks = checked(parts, protocols, options, head)
     twins, untrained_words = dict[str, nn.Module](), NO_BASELINE
     if set(protocols) != {"classifier"}:
@@ -114,8 +117,10 @@ def evaluate(
         facts |= about_folds(entries[request], options) | {"untrained": untrained_words}
         facts |= {"weights_sha256": weights} | about_clips(encoder, options, request)
         facts |= about_classifier(encoder, head) if protocol == "classifier" else {}
-        for show, train_show in pairings(options.shows, learns=protocol in FITTED):
-            outcome = RUN[protocol](entries[request].inputs[show, train_show])
+        pairs = pairings(options.shows, learns=protocol in FITTED)
+        for stage, (show, train_show) in product(options.stages, pairs):
+            facts |= {} if options.stages == POOLED else {"stage": stage}
+            outcome = RUN[protocol](entries[request].inputs[stage, show, train_show])
             warned = _below_baselines(outcome.rows)
             notes = [*outcome.notes, *notes_on[show], *marked_bad(parts), *warned]
             facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}

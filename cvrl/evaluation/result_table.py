@@ -1,5 +1,7 @@
 """A result laid out for a terminal: the scores, the folds of a cross-validation, the card."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -62,6 +64,32 @@ def fold_table(result: Result) -> Table:
     for folds in zip(*(row.details["folds"] for row in rows), strict=True):
         scores = [percent(fold["top1"]) for fold in folds]
         table.add_row(folds[0]["held_out"], str(folds[0]["videos"]), *scores)
+    return table
+
+
+def stage_table(results: Sequence[Result]) -> Table:
+    """The main score of each stage of the encoder, beside the other rows.
+
+    Args:
+        results: of one evaluation of several stages.
+
+    Example:
+        >>> from cvrl.evaluation.card import Row, example_card
+        >>> rows = [Row("trained", {"top1": 0.5}), Row("chance", {"top1": 0.25})]
+        >>> stage_table([Result(example_card(), rows)]).row_count
+        1
+    """
+    table = Table(title="Stages of the encoder", title_justify="left")
+    names = dict.fromkeys(row.name for result in results for row in result.rows)
+    for name in ("protocol", "stage", *names):
+        table.add_column(name, justify="right" if name in names else "left")
+    for protocol in dict.fromkeys(result.card.protocol for result in results):
+        for result in (one for one in results if one.card.protocol == protocol):
+            key = next(iter(result.rows[0].scores))
+            scores = {row.name: percent(row.scores.get(key)) for row in result.rows}
+            title = f"{protocol} {SCORE_TITLES.get(key, key)}"
+            table.add_row(title, result.card.stage, *(scores.get(name, "") for name in names))
+        table.add_section()
     return table
 
 

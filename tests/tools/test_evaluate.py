@@ -126,6 +126,17 @@ def test_retrieval_by_a_recipe_of_ones_choice(
     assert "retrieval (vcop) on 4 videos" in shown and "R@1" in shown
 
 
+def test_stages_in_one_table(
+    run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = ["--stage", "res2", "res4", "--clips", 1]
+    run("--checkpoint", checkpoint, "--protocol", "knn", *stages, "--output", tmp_path)
+    shown = capsys.readouterr().out
+    assert shown.count("Stages of the encoder") == 1
+    for stage in ("res2", "res4"):
+        assert read_result(tmp_path / f"knn_{stage}.json").card.stage == stage
+
+
 def test_a_set_that_searches_itself(
     run: Run, checkpoint: Path, video_folder: Path, tmp_path: Path
 ) -> None:

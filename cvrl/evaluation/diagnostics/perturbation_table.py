@@ -25,7 +25,7 @@ from cvrl.data.dataset import EvalDataset
 from cvrl.data.perturbations import SHOWS, TITLES, Perturbation, moving
 from cvrl.evaluation.card import SCORE_TITLES, Result
 from cvrl.evaluation.features.extraction import Features
-from cvrl.evaluation.result_table import render
+from cvrl.evaluation.result_table import render, stage_table
 
 __all__ = ["SHOWS", "by_perturbation", "motion_table", "moving_note", "pairings", "present"]
 
@@ -117,10 +117,10 @@ def moving_note(test: EvalDataset, videos: int = 16) -> str:
 
 
 def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Result]:
-    """Print results and write each; last, where there are several shows, one table of them.
+    """Print results and write each; last one table of the shows or stages, where there are several.
 
-    Of a protocol under several shows the first is printed with its card. The others' cards differ
-    in what is shown, and are in their files; notes that only they have are printed.
+    Of a protocol under several shows or stages the first is printed with its card. The others'
+    cards differ in these, and are in their files; notes that only they have are printed.
 
     Args:
         results: of one evaluation.
@@ -141,6 +141,8 @@ def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Resu
         shown.append(result)
     if len({result.card.show for result in shown}) > 1:
         console.print(motion_table(shown))
+    elif len({result.card.stage for result in shown}) > 1:
+        console.print(stage_table(shown))
     return shown
 
 
@@ -163,10 +165,11 @@ def motion_table(results: Sequence[Result]) -> Table:
     table.add_column("test clips show", no_wrap=True)
     for name in ("taught on the same", "taught on plain", "untrained", "chance"):
         table.add_column(name, justify="right")
-    for protocol in dict.fromkeys(result.card.protocol for result in results):
-        own = [result for result in results if result.card.protocol == protocol]
+    asked = [(result.card.protocol, result.card.inner_stage) for result in results]
+    for protocol, stage in dict.fromkeys(asked):
+        own = [one for one, of in zip(results, asked, strict=True) if of == (protocol, stage)]
         key = next(iter(own[0].rows[0].scores))
-        table.add_row(f"{protocol} {SCORE_TITLES.get(key, key)}")
+        table.add_row(" ".join(filter(None, [protocol, stage, SCORE_TITLES.get(key, key)])))
         for show in dict.fromkeys(result.card.show for result in own):
             table.add_row(*_line([result for result in own if result.card.show == show]))
         table.add_section()

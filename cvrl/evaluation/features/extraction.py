@@ -183,14 +183,14 @@ def encode(
         torch.Size([2, 300])
     """
     if stage == "projected":
-        return _vectors(_head(projector)(encoder(clips_MCTHW)))
+        return averaged(_head(projector)(encoder(clips_MCTHW)))
     if stage == "pooled":
-        return _vectors(encoder(clips_MCTHW))
+        return averaged(encoder(clips_MCTHW))
     stages = encoder.stages(clips_MCTHW) if isinstance(encoder, Encoder) else {}
     if stage not in stages:
         have = ", ".join([*stages, "projected"] if stages else ["pooled", "projected"])
         raise UserError(f"stage {stage}", "the encoder has no such stage", f"use one of {have}")
-    return _vectors(stages[stage])
+    return averaged(stages[stage])
 
 
 def encode_shared(
@@ -228,8 +228,8 @@ def encode_shared(
     """
     until = "pooled" if stage == "projected" else stage
     parts = encode_frames(encoder, frames_FCHW, place_MT, until=until, at_once=at_once)
-    vectors_MD = torch.cat([_vectors(part) for part in parts])
-    return _vectors(_head(projector)(vectors_MD)) if stage == "projected" else vectors_MD
+    vectors_MD = torch.cat([averaged(part) for part in parts])
+    return averaged(_head(projector)(vectors_MD)) if stage == "projected" else vectors_MD
 
 
 def mean_over_clips(features: Features) -> Tensor:
@@ -336,8 +336,13 @@ def _head(projector: nn.Module | None) -> nn.Module:
     return projector
 
 
-def _vectors(values: Tensor) -> Tensor:
-    """Average whatever lies beyond (M, D), in float32."""
+def averaged(values: Tensor) -> Tensor:
+    """Average whatever lies beyond (M, D), in float32.
+
+    Example:
+        >>> averaged(torch.ones(2, 5, 4, 3, 3)).shape
+        torch.Size([2, 5])
+    """
     values = values.float()
     return values.flatten(2).mean(dim=2) if values.ndim > 2 else values
 

@@ -9,13 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from cvrl.evaluation.features.extraction import Features, Stage
+from cvrl.evaluation.features.extraction import Features, Stage, averaged
 from cvrl.models.backbones import Encoder
 from cvrl.utils.errors import UserError
 
 POOLED: tuple[Stage, ...] = ("pooled",)
-STAGES: tuple[Stage, ...] = ("res2", "res3", "res4", "res5", "pooled")
-"""Those that every encoder has; ``pooled`` is what other libraries call the feature."""
 
 
 class SideBySide(nn.Module):
@@ -45,7 +43,7 @@ class SideBySide(nn.Module):
     def forward(self, clips_MCTHW: Tensor) -> Tensor:
         """The stages of each clip, one after the other: (M, W)."""
         maps = self.encoder.stages(clips_MCTHW)
-        return torch.cat([maps[name].float().flatten(2).mean(dim=2) for name in self.names], dim=1)
+        return torch.cat([averaged(maps[name]) for name in self.names], dim=1)
 
     def apart(self, features: Features) -> dict[Stage, Features]:
         """The features of each stage.

@@ -17,7 +17,7 @@ from cvrl.data.perturbations import Perturbation
 from cvrl.data.splits import Parts
 from cvrl.evaluation.card import Row
 from cvrl.evaluation.diagnostics.collapse import diagnose
-from cvrl.evaluation.features.extraction import Features, mean_over_clips
+from cvrl.evaluation.features.extraction import Features, Stage, mean_over_clips
 from cvrl.evaluation.protocols.alignment import (
     AlignmentScores,
     constant_match_error,
@@ -60,6 +60,8 @@ class Options:
             group, so that parts may share groups, or be one and the same.
         baselines: further networks scored on the same clips; ``hog_mbh`` is hand-made features, see
             :mod:`cvrl.models.hog_mbh`.
+        stages: of the encoder whose features are scored, each by every protocol; ``pooled`` is the
+            encoder's own feature, the others are maps averaged over time and space.
         leave_one_out: a column of the list: cross-validation of kNN and the linear probe over its
             values, see :mod:`cvrl.data.leave_one_out`; None scores the test split.
         feature_cache: folder where features of the baselines are kept, since they are the same for
@@ -82,6 +84,7 @@ class Options:
     retrieval: RetrievalRecipe = "default"
     leave_same_group_out: bool = False
     baselines: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ("pooled",)
     leave_one_out: str | None = None
     feature_cache: str | PathLike[str] | None = None
 
