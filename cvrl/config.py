@@ -30,6 +30,7 @@ from cvrl.schema import EncoderConfig as EncoderConfig
 from cvrl.schema import EvalConfig as EvalConfig
 from cvrl.schema import LogConfig as LogConfig
 from cvrl.schema import OptimConfig as OptimConfig
+from cvrl.schema import TestConfig as TestConfig
 from cvrl.schema import TrainConfig as TrainConfig
 from cvrl.utils.checks import check_keywords as check_keywords
 from cvrl.utils.checks import check_range, check_type, nearest
@@ -115,6 +116,7 @@ def validate(config: Config) -> None:
     _check_labels(config.data)
     _check_select(config)
     _check_memory(config.train)
+    _check_views(config)
     train, optim = config.train, config.optim
     if train.batch_size % train.accumulate:
         whole = max(train.batch_size // train.accumulate, 1) * train.accumulate
@@ -166,6 +168,18 @@ def _check_select(config: Config) -> None:
         raise UserError(place, reason, "set data.hold_out=0.2, or checkpoint.select=last")
     if config.eval.every_epochs == 0:
         raise UserError(place, "needs scores to choose by", "set eval.every_epochs=1 or so")
+
+
+def _check_views(config: Config) -> None:
+    if config.test.crops not in (1, 3):
+        reason = "is no choice of crops"
+        raise UserError(f"test.crops = {config.test.crops}", reason, "give 1 (centre) or 3")
+    for name, views in (("eval", config.eval), ("test", config.test)):
+        size = views.size or config.clip.size
+        if views.short_side is not None and views.short_side < size:
+            key = f"{name}.short_side = {views.short_side}"
+            reason = f"is smaller than the crop of {size} pixels"
+            raise UserError(key, reason, f"set {name}.short_side={size} or more")
 
 
 def _layers(path: Path, overrides: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

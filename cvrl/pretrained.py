@@ -56,12 +56,17 @@ def save_model(
     save_weights(path, tensors, {"cvrl": facts})
 
 
-def load_encoder(path: str | PathLike[str]) -> Encoder:
+def load_encoder(
+    path: str | PathLike[str], *, size: int | None = None, short_side: int | None = None
+) -> Encoder:
     """Load a trained encoder.
 
     Args:
         path: a run folder or a ``model.safetensors``; or a folder with a video model of
             ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`).
+        size: pixels of the crops of its evaluation transform; None for those of training.
+        short_side: of the frames that they are cut from; None for ``size``, so that a crop reaches
+            over the whole short side.
 
     Returns:
         The encoder in evaluation mode, ``encoder(clips_BCTHW) -> (B, D)``. Its attribute
@@ -70,7 +75,8 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
             ``projector`` is the projection head, or None.
 
     Raises:
-        UserError: no such file, a truncated one, or one that is not a cvrl model.
+        UserError: no such file, a truncated one, or one that is not a cvrl model; a size that the
+            encoder does not take, or frames smaller than the crop.
 
     Example:
         >>> import tempfile
@@ -79,15 +85,21 @@ def load_encoder(path: str | PathLike[str]) -> Encoder:
         >>> encoder = load_encoder(file)
         >>> encoder.clip.frames, encoder.size
         (8, 64)
+        >>> load_encoder(file, size=80).size
+        80
     """
-    return load_with_head(path)[0]
+    return load_with_head(path, size=size, short_side=short_side)[0]
 
 
-def load_classifier(path: str | PathLike[str]) -> Classifier:
+def load_classifier(
+    path: str | PathLike[str], *, size: int | None = None, short_side: int | None = None
+) -> Classifier:
     """Load an encoder that was trained with labels, together with its classifier.
 
     Args:
         path: a run folder or a ``model.safetensors``.
+        size: as for :func:`load_encoder`, like the next.
+        short_side: of the frames.
 
     Returns:
         The classifier in evaluation mode: ``classifier(clips_BCTHW) -> (B, K)`` probabilities.
@@ -104,7 +116,7 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
         >>> load_classifier(file).class_names
         ['run', 'jump']
     """
-    encoder, head = load_with_head(path)
+    encoder, head = load_with_head(path, size=size, short_side=short_side)
     if head is None:
         reason = "was trained without labels and holds no classifier"
         remedy = "fine-tune it: tools/train_net.py --config configs/finetune/small.yaml"
@@ -112,11 +124,15 @@ def load_classifier(path: str | PathLike[str]) -> Classifier:
     return Classifier(encoder, head).eval()
 
 
-def load_with_head(path: str | PathLike[str]) -> tuple[Encoder, heads.ClassHead | None]:
+def load_with_head(
+    path: str | PathLike[str], *, size: int | None = None, short_side: int | None = None
+) -> tuple[Encoder, heads.ClassHead | None]:
     """Load an encoder, and the classifier that was trained with it where there is one.
 
     Args:
         path: a run folder or a ``model.safetensors``.
+        size: as for :func:`load_encoder`, like the next.
+        short_side: of the frames.
 
     Returns:
         Both in evaluation mode; None for a model that was trained without labels.
@@ -132,9 +148,9 @@ def load_with_head(path: str | PathLike[str]) -> tuple[Encoder, heads.ClassHead 
         True
     """
     if is_stored_model(path):
-        return _foreign_encoder(path), None
+        return _with_size(_foreign_encoder(path), size, short_side), None
     tensors, facts = _read(path)
-    encoder = _encoder(tensors, facts)
+    encoder = _with_size(_encoder(tensors, facts), size, short_side)
     if facts.get("class_head") is None:
         return encoder, None
     head = heads.ClassHead(**facts["class_head"])
@@ -216,6 +232,23 @@ def _foreign_encoder(path: str | PathLike[str]) -> Encoder:
     encoder.clip = ClipSpec(frames, network.family.stride)
     encoder.preprocess = recipes.evaluation(encoder.size)
     return encoder.eval()
+
+
+def _with_size(encoder: Encoder, size: int | None, short_side: int | None) -> Encoder:
+    """Give a loaded encoder an evaluation transform of another size."""
+    if size is None and short_side is None:
+        return encoder
+    taken, size = encoder.clip_shape, size or encoder.size or 0
+    if taken is not None and size != taken[1]:
+        reason = f"does not suit the encoder, which takes {taken[1]} pixels and no other number"
+        raise UserError(f"size = {size}", reason, "leave it out")
+    if short_side is not None and short_side < size:
+        reason = f"is smaller than the crop of {size} pixels"
+        raise UserError(f"short side = {short_side}", reason, f"give {size} or more")
+    own = cast(recipes.Recipe, encoder.preprocess)
+    encoder.size = size
+    encoder.preprocess = recipes.evaluation(size, resize=short_side, normalise=own.normalised)
+    return encoder
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:

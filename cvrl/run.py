@@ -12,17 +12,17 @@ Example:
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from cvrl.config import Config, load_config
+from cvrl.config import Config, TestConfig, load_config
 from cvrl.data.manifest import read_manifest
 from cvrl.data.splits import read_splits
 from cvrl.engine.machine import pick_device, pick_workers
-from cvrl.engine.scoring.run_sources import KEYS, run_folder
+from cvrl.engine.scoring.run_sources import KEYS, run_folder, views_to_test
 from cvrl.engine.scoring.score_run import score_run
 from cvrl.evaluation.card import Result
 from cvrl.evaluation.diagnostics.perturbation_table import present
@@ -81,6 +81,26 @@ class Run:
         """The encoder with its classifier, see :func:`cvrl.load_classifier`."""
         return load_classifier(self.path)
 
+    def views(self, **given: int | None) -> TestConfig:
+        """The clips and crops of a test: what is given and not None, else as the config says.
+
+        Args:
+            given: ``clips``, ``crops``, ``size`` and ``short_side``.
+        """
+        return views_to_test(self.path, given)
+
+    def classifier_at(self, size: int | None = None, short_side: int | None = None) -> Classifier:
+        """The classifier for crops of another size than that of training.
+
+        Args:
+            size: pixels of a crop; None: as the config's ``test`` section says.
+            short_side: pixels of the frames that it is cut from; the same.
+        """
+        views = self.views(size=size, short_side=short_side)
+        if views.size is None and views.short_side is None:
+            return self.classifier
+        return load_classifier(self.path, size=views.size, short_side=views.short_side)
+
     def evaluate(
         self,
         *protocols: str,
@@ -97,7 +117,8 @@ class Run:
             output: folder for the JSON files; default: ``eval`` in the run folder.
             settings: what is not to be as the run's config says: ``train``, ``test``, ``hold_out``
                 and other options of ``cvrl evaluate``, by the names of
-                :class:`cvrl.evaluation.protocols.base.Options`.
+                :class:`cvrl.evaluation.protocols.base.Options`; ``size`` and ``short_side`` of
+                the crops in pixels; ``join``, runs whose encoders' features are joined.
 
         Returns:
             A result a protocol and perturbation: ``result.row("trained").scores["top1"]``.
@@ -107,6 +128,7 @@ class Run:
             CorruptVideoError: a test video cannot be decoded.
         """
         known = {*KEYS, *vars(Options()), "hold_out", "allow_missing", "scratch"}
+        known |= {"size", "short_side", "join"}
         for key in settings.keys() - known:
             raise UserError(f"{key} = {settings[key]!r}", "is no setting", nearest(key, known))
         asked: Any = protocols or None
@@ -269,8 +291,11 @@ def extract(
 def predict(
     run: Run | AnyPath,
     *videos: AnyPath,
-    clips: int = 10,
-    crops: int = 3,
+    clips: int | None = None,
+    crops: int | None = None,
+    size: int | None = None,
+    short_side: int | None = None,
+    join: Sequence[AnyPath] = (),
     workers: int | None = None,
     device: str = "auto",
 ) -> Predictions:
@@ -279,8 +304,11 @@ def predict(
     Args:
         run: a run that was trained with labels, its folder, or a ``model.safetensors``.
         videos: videos, folders or lists.
-        clips: clips spread over each video.
-        crops: 1: the centre; 3: along the longer side.
+        clips: clips spread over each video; None: as the run's config says, else 10.
+        crops: 1: the centre; 3: along the longer side; None: as the run's config says, else 3.
+        size: pixels of a crop; None: as the run's config says, else as in training.
+        short_side: pixels of the frames that it is cut from; None: the same.
+        join: further runs, whose probabilities are averaged with this one's.
         workers: loader processes; None: by the cores.
         device: ``cpu``, ``cuda``, or ``auto``.
 
@@ -289,19 +317,23 @@ def predict(
             ``bad``, the others with the reason.
 
     Raises:
-        UserError: the run has no classifier, or there are no videos.
+        UserError: a run has no classifier or other classes, or there are no videos.
     """
     run = run if isinstance(run, Run) else Run(run)
-    classifier, manifest = run.classifier.to(pick_device(device)), list_videos(videos)
+    views, manifest = run.views(clips=clips, crops=crops), list_videos(videos)
+    several = [
+        one.classifier_at(size, short_side).to(pick_device(device))
+        for one in [run, *map(Run, join)]
+    ]
     answers = answer_videos(
-        [classifier],
+        several,
         manifest,
-        ClipChoice(clips=clips),
-        crops=crops,
+        ClipChoice(clips=views.clips),
+        crops=views.crops,
         workers=min(pick_workers(workers), len(manifest)),
         name_bad=True,
     )
-    return collect(classifier, manifest, [*answers])
+    return collect(several[0], manifest, [*answers])
 
 
 def _leaves(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

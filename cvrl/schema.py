@@ -123,7 +123,7 @@ class CheckpointConfig:
 
 @dataclass
 class EvalConfig:
-    """The nearest-neighbour score while training."""
+    """The nearest-neighbour score while training; tools/evaluate.py begins with these too."""
 
     every_epochs: int = _in("[0, inf)", 10)  # epochs; 0: never
     clips_per_video: int = _in("[1, inf)", 2)
@@ -131,6 +131,20 @@ class EvalConfig:
     temperature: float = _in("(0, inf)", 0.07)  # of a vote's weight exp(similarity / temperature)
     max_videos: int = _in("[1, inf)", 2000)  # videos of each part
     batch_videos: int = _in("[1, inf)", 8)  # videos encoded at a time
+    size: int | None = _in("[1, inf)", None)  # pixels of the crop; null: `clip.size`
+    short_side: int | None = _in("[1, inf)", None)  # of the frame it is cut from; null: the crop's
+
+
+@dataclass
+class TestConfig:
+    """The views of each video that a finished classifier is tested on, and predicts from."""
+
+    __test__ = False  # it is no test, whatever pytest makes of its name
+
+    clips: int = _in("[1, inf)", 10)
+    crops: int = _in("[1, inf)", 3)  # 1: the centre; 3: along the longer side
+    size: int | None = _in("[1, inf)", None)  # pixels of the crop; null: `clip.size`
+    short_side: int | None = _in("[1, inf)", None)  # of the frame it is cut from; null: the crop's
 
 
 @dataclass
@@ -164,6 +178,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    test: TestConfig = field(default_factory=TestConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

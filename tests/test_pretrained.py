@@ -9,6 +9,7 @@ from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
 from cvrl.models.weights import save_weights
 from cvrl.pretrained import load_with_head, save_model
+from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
 
 CLIP = ClipSpec(frames=8, stride=3, short_video="repeat", fps=12.5)
@@ -46,6 +47,24 @@ def test_preprocess_is_the_evaluation_transform(encoder, tmp_path, normalise):
     assert done.shape == (3, 8, 40, 40)
     white = (1 - 0.45) / 0.225 if normalise else 1.0
     torch.testing.assert_close(done, torch.full_like(done, white))
+
+
+@pytest.mark.parametrize(("size", "short_side"), [(48, None), (None, 80), (48, 56)])
+def test_another_size_is_that_of_the_evaluation_transform(encoder, tmp_path, size, short_side):
+    file = tmp_path / "model.safetensors"
+    save_model(file, encoder, clip=ClipSpec(8, 4), size=64, normalise=True)
+    loaded = load_encoder(file, size=size, short_side=short_side)
+    frames = torch.randint(0, 256, (3, 8, 90, 120), dtype=torch.uint8)
+    expected = recipes.evaluation(size or 64, resize=short_side, normalise=True)
+    assert loaded.size == (size or 64)
+    assert torch.equal(loaded.preprocess(frames), expected(frames))
+
+
+def test_frames_smaller_than_the_crop_are_refused(encoder, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_model(file, encoder, clip=ClipSpec(8, 4), size=64)
+    with pytest.raises(UserError, match="short side = 48: is smaller than the crop of 64 pixels"):
+        load_encoder(file, short_side=48)
 
 
 def test_the_projection_head_comes_along(encoder, tmp_path):

@@ -48,6 +48,39 @@ def add_source_arguments(parser: ArgumentParser) -> None:
     add("--allow-missing", **switch, help="count files that cannot be decoded, instead of failing")
 
 
+def add_size_arguments(parser: ArgumentParser) -> None:
+    """Add the options of the pixels of a clip; None stands for the run's config.
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> add_size_arguments(parser)
+        >>> parser.parse_args(["--size", "256"]).size
+        256
+    """
+    size = "pixels of a crop; default: as the run's config says, else as in training"
+    parser.add_argument("--size", type=int, help=size)
+    short_side = "pixels of the frames it is cut from; default: the same"
+    parser.add_argument("--short-side", type=int, help=short_side)
+
+
+def add_test_arguments(parser: ArgumentParser) -> None:
+    """Add the options of a classifier's views and partners; None stands for the run's config.
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> add_test_arguments(parser)
+        >>> parser.parse_args(["--clips", "5", "--size", "256"]).clips
+        5
+    """
+    clips = "clips spread over each video; default: as the run's config says, else 10"
+    parser.add_argument("--clips", type=int, help=clips)
+    crops = "1: centre; 3: along the longer side (default, unless the run's config says else)"
+    parser.add_argument("--crops", type=int, help=crops)
+    add_size_arguments(parser)
+    join = "a classifier whose probabilities are averaged with this one's; may be repeated"
+    parser.add_argument("--join", action="append", metavar="RUN", default=[], help=join)
+
+
 def add_device(parser: ArgumentParser) -> None:
     """Add ``--device``; its default is resolved after parsing, see :func:`pick_device`."""
     parser.add_argument("--device", default="auto", help="default: a GPU if there is one")

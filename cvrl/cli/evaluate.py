@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from cvrl.cli.arguments import add_device, add_source_arguments, make_parser
+from cvrl.cli.arguments import add_device, add_size_arguments, add_source_arguments, make_parser
 
 # The choices of --help, which imports nothing heavy; a test compares them with the package's.
 PROTOCOLS = (
@@ -22,10 +22,12 @@ SHOWS = ("plain", "still", "shuffled", "reversed", "background_blurred", "foregr
 RECIPES = ("default", "vcop", "coclr")
 STAGES = ("res2", "res3", "res4", "res5", "pooled")
 ACROSS = (
-    *("encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "stage"),
-    *("show", "train_show", "train", "n_train", "cvrl_version"),
+    *("encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size"),
+    *("short_side", "stage", "show", "train_show", "train", "n_train", "cvrl_version"),
 )
 BASELINE_HELP = "hand-made features as one more row; default: hog_mbh with the linear protocol"
+
+JOIN_HELP = "an encoder whose features are joined to this one's; may be repeated"
 
 
 def build_parser() -> ArgumentParser:
@@ -51,6 +53,8 @@ def build_parser() -> ArgumentParser:
     add("--stage", nargs="+", choices=STAGES, dest="stages", help="of the encoder, one or more")
     add("--scratch", metavar="RUN", help="labels from scratch: adds its classifier to linear")
     add("--published", metavar="CSV", help="name, source and scores, in a table of their own")
+    add_size_arguments(parser)
+    add("--join", action="append", metavar="RUN", help=JOIN_HELP)
     add("--feature-cache", metavar="FOLDER", help="of hand-made features; default: in the run")
     add("--leave-one-out", metavar="COLUMN", help="cross-validate over its values (knn, linear)")
     add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")

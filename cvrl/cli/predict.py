@@ -2,6 +2,7 @@
 
 cvrl predict --checkpoint runs/x clip.mp4
 cvrl predict --checkpoint runs/x my_videos --timeline --output answers
+cvrl predict --checkpoint runs/rgb --join runs/residual clip.mp4
 
 Prints the likeliest classes of each video. --timeline also writes, for each, the probabilities over
 time as <name>.timeline.csv and .png; --output also takes predictions.parquet. A file that cannot be
@@ -12,7 +13,13 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
-from cvrl.cli.arguments import add_device, add_workers, make_parser, pick_workers
+from cvrl.cli.arguments import (
+    add_device,
+    add_test_arguments,
+    add_workers,
+    make_parser,
+    pick_workers,
+)
 
 
 def build_parser() -> ArgumentParser:
@@ -22,8 +29,7 @@ def build_parser() -> ArgumentParser:
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("videos", nargs="+", help="videos, folders or lists")
     add("--top", type=int, default=5, help="classes printed (default 5)")
-    add("--clips", type=int, default=10, help="clips spread over each video (default 10)")
-    add("--crops", type=int, default=3, help="1: centre; 3: along the longer side (default)")
+    add_test_arguments(parser)
     add("--timeline", action="store_true", help="write the probabilities over time")
     add("--every", type=float, help="seconds between its clips (default: half a clip)")
     add("--output", help="folder for the files; default for --timeline: here")
@@ -38,11 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from cvrl.evaluation.prediction.predict import best_classes, list_videos
     from cvrl.report.timeline import write_timelines
     from cvrl.run import Run, predict
+    from cvrl.utils.errors import UserError
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
-    run, how = Run(args.checkpoint), {"crops": args.crops, "workers": pick_workers(args.workers)}
-    predictions = predict(run, *args.videos, clips=args.clips, device=args.device, **how)
+    if args.join and args.timeline:
+        reason = "shows the answers of one classifier, not of --join"
+        raise UserError("--timeline", reason, "leave one of the two out")
+    run, workers = Run(args.checkpoint), pick_workers(args.workers)
+    size = {"size": args.size, "short_side": args.short_side}
+    how = {"clips": args.clips, "crops": args.crops, "workers": workers, **size}
+    predictions = predict(run, *args.videos, join=args.join, device=args.device, **how)
     names = predictions.class_names
     for path, probability_K in zip(predictions.paths, predictions.probability_VK, strict=True):
         print(path)
@@ -51,8 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.output:
         print(*predictions.write(args.output))
     if args.timeline:
+        classifier, videos = run.classifier_at(**size), list_videos(args.videos)
+        views = {"every": args.every, "crops": run.views(crops=args.crops).crops}
         for files in write_timelines(
-            run.classifier, list_videos(args.videos), args.output or ".", every=args.every, **how
+            classifier, videos, args.output or ".", workers=workers, **views
         ):
             print(*files)
     if predictions.bad:

@@ -1,7 +1,7 @@
 """Score a classifier, or several averaged, on many views of each test video.
 
 cvrl test --checkpoint runs/x --clips 10 --crops 3
-cvrl test --checkpoint runs/a runs/b --train videos.csv --output both
+cvrl test --checkpoint runs/a --join runs/b --train videos.csv --output both
 
 Writes classifier.json, predictions.parquet (a probability a class), confusion.csv and
 confusion.png. The videos are those of the first run's config unless given here; a --train without
@@ -15,6 +15,7 @@ from pathlib import Path
 from cvrl.cli.arguments import (
     add_device,
     add_source_arguments,
+    add_test_arguments,
     add_workers,
     make_parser,
     pick_device,
@@ -28,8 +29,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", nargs="+", required=True, help="run folders or model files")
     add_source_arguments(parser)
-    add("--clips", type=int, default=10, help="clips spread over each video (default 10)")
-    add("--crops", type=int, default=3, help="1: centre; 3: along the longer side (default)")
+    add_test_arguments(parser)
     add("--batch-videos", type=int, default=1, help="videos encoded at a time")
     add_workers(parser)
     add_device(parser)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     from rich.console import Console
 
-    from cvrl.engine.scoring.run_sources import read_source
+    from cvrl.engine.scoring.run_sources import read_source, views_to_test
     from cvrl.evaluation.prediction.multiview import evaluate_classifier
     from cvrl.evaluation.prediction.predictions import render_classes
     from cvrl.evaluation.result_table import render
@@ -52,13 +52,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     set_up_logging()
     device = pick_device(args.device)
-    classifiers = [load_classifier(path).to(device) for path in args.checkpoint]
+    views = views_to_test(args.checkpoint[0], vars(args))
+    classifiers = [
+        load_classifier(path, size=views.size, short_side=views.short_side).to(device)
+        for path in [*args.checkpoint, *args.join]
+    ]
     source = read_source(args.checkpoint[0], vars(args))
     result, predictions = evaluate_classifier(
         classifiers,
         source.parts,
-        clips=args.clips,
-        crops=args.crops,
+        clips=views.clips,
+        crops=views.crops,
         batch_videos=args.batch_videos,
         workers=pick_workers(args.workers),
         allow_group_leak=bool(args.allow_group_leak),
@@ -69,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = [result.write(folder), *predictions.write(folder)]
     if not predictions.multi_label:
         Console().print(render_classes(predictions))
-        title = f"{len(predictions.paths)} videos, {args.clips} clips x {args.crops} crops"
+        title = f"{len(predictions.paths)} videos, {views.clips} clips x {views.crops} crops"
         picture = folder / "confusion.png"
         confusion_png(picture, predictions.confusion_KK(), predictions.class_names, title)
         written.append(picture)

@@ -327,7 +327,11 @@ class Trainer:
             train=parts.train,
             watch=parts.test,
             spec=self.views.spec,
-            transform=recipes.evaluation(config.clip.size, normalise=self.recipe.normalised),
+            transform=recipes.evaluation(
+                config.eval.size or config.clip.size,
+                resize=config.eval.short_side,
+                normalise=self.recipe.normalised,
+            ),
             options=config.eval,
             reader=self.reader,
             workers=self._workers,

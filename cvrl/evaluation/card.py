@@ -47,6 +47,7 @@ class ProtocolCard:
         clip_stride: frames of the video from one clip frame to the next.
         short_video: loop or repeat.
         size: height and width of a clip in pixels.
+        short_side: of the frames that it was cut from; 0: the same.
         stage: of the encoder, see :class:`cvrl.evaluation.protocols.base.Options`.
         settings: of the protocol: k and temperature, or scaling and l2 grid.
         seed: of the untrained weights and of the folds.
@@ -93,6 +94,7 @@ class ProtocolCard:
     untrained: str
     crops_per_clip: int = 1
     crop_bars: bool = False
+    short_side: int = 0
     show: Perturbation = "plain"
     train_show: Perturbation | None = None
     notes: list[str] = field(default_factory=list)
@@ -119,6 +121,11 @@ class ProtocolCard:
     def inner_stage(self) -> str:
         """The stage whose map was averaged; empty where the feature is the encoder's own."""
         return self.stage if self.stage.startswith("res") and self.stage.isalnum() else ""
+
+    @property
+    def joined(self) -> list[dict[str, Any]]:
+        """The encoders whose features were joined; empty where there was one."""
+        return list(self.encoder.get("joined", []))
 
     @property
     def cross_validation(self) -> str:
@@ -176,15 +183,16 @@ class Result:
 
         Returns:
             The file: ``<protocol>.json`` or ``<protocol>_<variant>.json``; before the suffix
-            ``_<stage>`` of an inner stage, ``_leave_one_<column>_out`` under cross-validation,
-            ``_<show>`` where the clips do not show the plain video, and ``_taught_plain`` where
-            only the training clips do.
+            ``_<stage>`` of an inner stage, ``_joined`` of several encoders,
+            ``_leave_one_<column>_out`` under cross-validation, ``_<show>`` where the clips do not
+            show the plain video, and ``_taught_plain`` where only the training clips do.
         """
         card = self.card
         variant = f"_{card.variant}" if card.variant else ""
         show = "" if card.show == "plain" else f"_{card.show}"
         taught = "_taught_plain" if card.taught_plain else ""
         stage = f"_{card.inner_stage}" if card.inner_stage else ""
+        stage += "_joined" if card.joined else ""
         column = re.sub(r"\W+", "-", card.leave_one_out)
         folds = f"_leave_one_{column}_out" if column else ""
         path = Path(folder) / f"{card.protocol}{variant}{stage}{folds}{show}{taught}.json"
@@ -220,7 +228,8 @@ def title(card: ProtocolCard) -> str:
     """
     name = f"{card.protocol} ({card.variant})" if card.variant else card.protocol
     shown = "" if card.show == "plain" else show_words(card)
-    return ", ".join(filter(None, [name, card.inner_stage, card.cross_validation, shown]))
+    several = f"{len(card.joined)} encoders joined" if card.joined else ""
+    return ", ".join(filter(None, [name, card.inner_stage, several, card.cross_validation, shown]))
 
 
 def show_words(card: ProtocolCard) -> str:
@@ -259,6 +268,7 @@ def card_lines(card: ProtocolCard) -> list[str]:
     missing = _missing(card.n_missing, card.missing)
     several = f"{card.crops_per_clip} crops along the longer side"
     crops = "1 centre crop" if card.crops_per_clip == 1 else several
+    short_side = f" of a short side of {card.short_side}" if card.short_side else ""
     bars = ", black bars cut off" if card.crop_bars else ""
     counts = f"{card.n_listed} listed, {card.n_scored} scored{missing}{classes}"
     left_out = _unlabelled(card.n_unlabelled, card.n_listed)
@@ -272,11 +282,12 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"groups  {card.group_check}",
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels"
-        f"{bars}, short videos {card.short_video}, stage {card.stage}",
+        f"{short_side}{bars}, short videos {card.short_video}, stage {card.stage}",
         f"shows   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
         f"untrained: {card.untrained}",
+        *map(_member, card.joined),
     ]
     return lines + [f"note: {note}" for note in card.notes if not note.startswith(WARNING)]
 
@@ -328,6 +339,17 @@ def example_card() -> ProtocolCard:
         encoder={"name": "r3d_small"},
         weights_sha256="0" * 64,
         untrained="same architecture, random weights of seed 0",
+    )
+
+
+def _member(joined: dict[str, Any]) -> str:
+    """One of several encoders whose features were joined."""
+    spec, size = joined["encoder"], joined["size"]
+    short_side = f" of a short side of {joined['short_side']}" if joined["short_side"] else ""
+    return (
+        f"joined  {spec['name']} on {spec.get('input', 'rgb')}, {joined['clip_frames']} frames, "
+        f"stride {joined['clip_stride']}, {size} x {size} pixels{short_side}, "
+        f"weights {joined['weights_sha256'][:16]}"
     )
 
 

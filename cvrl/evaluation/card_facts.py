@@ -1,5 +1,7 @@
 """The fields of a protocol card, from what was evaluated."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from cvrl.data.leave_one_out import leave_one_out
@@ -12,6 +14,8 @@ from cvrl.evaluation.random_init import weights_sha256
 from cvrl.models.backbones import Encoder
 from cvrl.models.classifier import Classifier
 from cvrl.models.heads import ClassHead
+from cvrl.transforms.geometry import Resize
+from cvrl.transforms.recipe import Recipe
 
 
 def about_data(parts: Parts, entry: Entry, protocol: Protocol) -> dict[str, Any]:
@@ -54,12 +58,51 @@ def about_clips(encoder: Encoder, options: Options, request: ClipRequest) -> dic
         "clip_frames": encoder.clip.frames,
         "clip_stride": encoder.clip.stride,
         "short_video": encoder.clip.short_video,
-        "size": encoder.size,
+        **about_size(encoder),
         "crop_bars": encoder.clip.crop_bars,
         "stage": "res5, max-pooled" if request.max_pooled else "pooled",
-        "encoder": dict(encoder.spec),
         "seed": options.seed,
     }
+
+
+def about_encoders(encoders: Sequence[Encoder]) -> dict[str, Any]:
+    """The card's fields on which network gave the features, or which ones were joined."""
+    digests = [weights_sha256(one) for one in encoders]
+    if len(encoders) == 1:
+        return {"encoder": dict(encoders[0].spec), "weights_sha256": digests[0]}
+    members = [
+        {
+            "encoder": dict(one.spec),
+            "clip_frames": one.clip.frames,
+            "clip_stride": one.clip.stride,
+            **about_size(one),
+            "weights_sha256": digest,
+        }
+        for one, digest in zip(encoders, digests, strict=True)
+    ]
+    name = " + ".join(str(one.spec["name"]) for one in encoders)
+    encoder = {"name": name, "joined": members}
+    return {"encoder": encoder, "weights_sha256": sha256_of_all(digests)}
+
+
+def sha256_of_all(digests: Sequence[str]) -> str:
+    """A hash of several networks' hashes; of a single one its own.
+
+    Example:
+        >>> sha256_of_all(["ab"]), sha256_of_all(["ab", "cd"])[:8]
+        ('ab', 'fb8e20fc')
+    """
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def about_size(encoder: Encoder) -> dict[str, Any]:
+    """The card's fields on the pixels of a clip."""
+    transform = encoder.preprocess
+    ops = transform.views[0] if isinstance(transform, Recipe) else ()
+    sides = [op.size for op in ops if isinstance(op, Resize) and op.size != encoder.size]
+    return {"size": encoder.size, "short_side": sides[0] if sides else 0}
 
 
 def about_classifier(encoder: Encoder, head: ClassHead | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
 import torch
+from torch import nn
 
 from cvrl.data.leave_one_out import check_leave_one_out
 from cvrl.data.splits import Parts, check_groups, labelled_only
@@ -105,6 +106,39 @@ instance, which needs none, or give labels
     else:
         group_check = _check_groups(parts, protocols, options)
     return parts, {**facts, "group_check": group_check}
+
+
+def check_joined(
+    protocols: Sequence[Protocol], options: Options, encoders: Sequence[nn.Module]
+) -> None:
+    """Refuse what cannot be asked of several encoders whose features are joined.
+
+    Args:
+        protocols: by name.
+        options: how they are run.
+        encoders: one, or those that are joined.
+
+    Raises:
+        UserError: clips that lie densely, of which encoders of other clips take another number; a
+            classifier; inner stages; or black bars that only some cut off.
+
+    Example:
+        >>> check_joined(["alignment"], Options(), [nn.Identity(), nn.Identity()])
+        Traceback (most recent call last):
+        cvrl.utils.errors.UserError: --join: alignment takes a clip at every moment, as many as an \
+encoder's clips allow; score the encoders one by one
+    """
+    if len(encoders) < 2:
+        return
+    if "alignment" in protocols or ("retrieval" in protocols and options.retrieval == "coclr"):
+        what = "alignment" if "alignment" in protocols else "retrieval as CoCLR"
+        reason = f"{what} takes a clip at every moment, as many as an encoder's clips allow"
+        raise UserError("--join", reason, "score the encoders one by one")
+    if "classifier" in protocols:
+        reason = "joins features, and a classifier answers by those it was trained on"
+        raise UserError("--join", reason, "average the answers with tools/test_net.py --join")
+    if options.stages != ("pooled",):
+        raise UserError("--join", "goes with the encoders' own features", "leave --stage out")
 
 
 def _check_protocols(protocols: Sequence[Protocol]) -> None:

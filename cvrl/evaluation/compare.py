@@ -31,7 +31,8 @@ COMPARED = frozenset({"weights_sha256", "seed"})
 DERIVED = frozenset({"untrained", "notes"})  # words that follow from other fields and the rows
 OWN_ROWS = frozenset({"hog_mbh", "from_scratch"})  # which a result may have or not
 ACROSS = (
-    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size", "stage",
+    "encoder", "clips_per_video", "clip_frames", "clip_stride", "short_video", "size",
+    "short_side", "stage",
     "show", "train_show", "train", "n_train", "cvrl_version",
 )  # fmt: skip
 """Fields that a user may compare results across; all others decide what the question was."""

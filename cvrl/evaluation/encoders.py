@@ -1,6 +1,6 @@
 """The networks that compete, and their features of the clips that a protocol takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -14,6 +14,7 @@ from cvrl.data.splits import Parts
 from cvrl.evaluation.diagnostics.perturbation_table import by_perturbation, pairings
 from cvrl.evaluation.features.extraction import Features, Stage, project, transform_of
 from cvrl.evaluation.features.feature_cache import extract_with_cache
+from cvrl.evaluation.features.joined import join_features, only_rows
 from cvrl.evaluation.features.stages import POOLED, SideBySide
 from cvrl.evaluation.missing import Account, account_for
 from cvrl.evaluation.protocols.base import EncoderFeatures, Options, ProtocolInputs
@@ -63,12 +64,29 @@ class Entry:
     train: Account | None
 
 
+@dataclass(frozen=True)
+class Member:
+    """An encoder that is scored, alone or joined with others, and its random-init networks.
+
+    Attributes:
+        encoder: as ``load_encoder`` gives it.
+        random_init: networks by how their batch norm is set.
+    """
+
+    encoder: Encoder
+    random_init: Mapping[str, nn.Module]
+
+    def networks(self, kinds: Sequence[str]) -> list[nn.Module]:
+        """The encoder, and the random-init network of each kind; of a lone one that one."""
+        found = self.random_init
+        return [self.encoder, *(found.get(kind, next(iter(found.values()))) for kind in kinds)]
+
+
 class EncodersUnderTest:
-    """The trained encoder and its untrained twins.
+    """The trained encoder, or several whose features are joined, and random-init networks.
 
     Args:
-        encoder: as ``load_encoder`` gives it.
-        twins: untrained networks by how their batch norm is set.
+        members: the encoders; the clips of the first are also those of the baselines.
         parts: the videos.
         options: how they are read, and what their clips show.
         reader: how files are opened.
@@ -80,16 +98,16 @@ class EncodersUnderTest:
 
     def __init__(
         self,
-        encoder: Encoder,
-        twins: Mapping[str, nn.Module],
+        members: Sequence[Member],
         parts: Parts,
         options: Options,
         reader: VideoReader,
         head: ClassHead | None = None,
     ) -> None:
-        self.encoder = encoder
-        self.networks = [encoder, *twins.values()]
-        self.names = [("trained", ""), *(("untrained", norm) for norm in twins)]
+        self.encoder = members[0].encoder
+        self.kinds = list(max((member.random_init for member in members), key=len))
+        self.members = members
+        self.names = [("trained", ""), *(("untrained", kind) for kind in self.kinds)]
         self.baselines = {name: _baseline(name) for name in options.baselines}
         self.parts = parts
         self.options = options
@@ -146,17 +164,24 @@ class EncodersUnderTest:
         self, manifest: Manifest, request: ClipRequest, description: str
     ) -> tuple[list[dict[View, Features]], Account]:
         """Each network's features of the videos that could be read, numbered among themselves."""
-        dataset = clips_of(manifest, self.encoder, request, self.options, self.reader)
-        networks = [self._network(one, request) for one in self.networks]
+        networks = [
+            [self._network(one, request) for one in member.networks(self.kinds)]
+            for member in self.members
+        ]
         baselines = self._baselines_of(request)
         how: dict[str, Any] = {"workers": self.options.workers, "description": description}
         how["batch_videos"] = 1 if request.clips is None else self.options.batch_videos
-        cache = self.options.feature_cache
-        read = extract_with_cache(networks, baselines, dataset, cache, **how)
+        found = []
+        for number, member in enumerate(self.members):
+            dataset = clips_of(manifest, member.encoder, request, self.options, self.reader)
+            constant = {} if number else baselines
+            cache = self.options.feature_cache
+            found.append(extract_with_cache(networks[number], constant, dataset, cache, **how))
+        read = _joined(found) if len(found) > 1 else found[0]
         account = account_for(manifest, read[0].index_N, read[0].bad)
         index_N, n_videos = account.renumber(read[0].index_N), len(account.manifest)
         kept = [replace(f, index_N=index_N, n_listed=n_videos, bad=()) for f in read]
-        every = [*networks, *baselines.values()]
+        every = [*networks[0], *baselines.values()]
         return [self._views(*one) for one in zip(every, kept, strict=True)], account
 
     def _network(self, network: nn.Module, request: ClipRequest) -> nn.Module:
@@ -176,6 +201,14 @@ class EncodersUnderTest:
             for stage, one in apart.items()
             for show, found in by_perturbation(one, self.options.shows).items()
         }
+
+
+def _joined(found: Sequence[list[Features]]) -> list[Features]:
+    """The features of all members side by side; behind them the baselines, which the first has."""
+    joined = [join_features(parts) for parts in zip(*found, strict=False)]
+    rows = set(joined[0].index_N.tolist())
+    alone = found[0][len(joined) :]
+    return [*joined, *(replace(only_rows(one, rows), bad=joined[0].bad) for one in alone)]
 
 
 def _baseline(name: str) -> nn.Module:

@@ -14,12 +14,26 @@ from cvrl.evaluation.card_facts import (
     about_classifier,
     about_clips,
     about_data,
+    about_encoders,
     about_folds,
     marked_bad,
 )
-from cvrl.evaluation.checks import FITTED, PROTOCOLS, Protocol, checked, suitable_protocols
+from cvrl.evaluation.checks import (
+    FITTED,
+    PROTOCOLS,
+    Protocol,
+    check_joined,
+    checked,
+    suitable_protocols,
+)
 from cvrl.evaluation.diagnostics.perturbation_table import moving_note, pairings
-from cvrl.evaluation.encoders import BASELINES, ClipRequest, EncodersUnderTest, clips_of
+from cvrl.evaluation.encoders import (
+    BASELINES,
+    ClipRequest,
+    EncodersUnderTest,
+    Member,
+    clips_of,
+)
 from cvrl.evaluation.features.extraction import module_device
 from cvrl.evaluation.features.stages import POOLED
 from cvrl.evaluation.protocols.base import RUN as SIMPLE
@@ -28,7 +42,7 @@ from cvrl.evaluation.protocols.classifier_protocol import NO_BASELINE, run_class
 from cvrl.evaluation.protocols.label_protocols import run_knn, run_linear
 from cvrl.evaluation.protocols.retrieval_protocol import retrieval_intake, run_retrieval
 from cvrl.evaluation.protocols.tags_protocol import run_tags
-from cvrl.evaluation.random_init import random_init_encoders, weights_sha256
+from cvrl.evaluation.random_init import random_init_encoders
 from cvrl.models.backbones import Encoder
 from cvrl.models.heads import ClassHead
 
@@ -55,6 +69,7 @@ def evaluate(
     untrained: nn.Module | None = None,
     reader: VideoReader = READER,
     head: ClassHead | None = None,
+    joined: Sequence[Encoder] = (),
 ) -> list[Result]:
     """Score an encoder, and its untrained twin beside it, by one or several protocols.
 
@@ -77,6 +92,8 @@ def evaluate(
             left out.
         reader: how files are opened.
         head: the classifier that was trained with the encoder.
+        joined: further encoders, whose features are put behind those of ``encoder``, each brought
+            to length 1; they may take other clips.
 
     Returns:
         One result a protocol, stage and show, in the order asked. Where plain clips are among
@@ -98,10 +115,11 @@ def evaluate(
     shows = check_perturbations(options.shows)
     options = replace(options, shows=shows, stages=tuple(options.stages))
     parts, checks = checked(parts, protocols, options, head)
-    twins, untrained_words = dict[str, nn.Module](), NO_BASELINE
+    check_joined(protocols, options, [encoder, *joined])
+    members, untrained_words = [Member(encoder, {})], NO_BASELINE
     if set(protocols) != {"classifier"}:
-        twins, untrained_words = _twins(encoder, untrained, parts, options, reader)
-    encoders_under_test = EncodersUnderTest(encoder, twins, parts, options, reader, head)
+        members, untrained_words = _members(encoder, joined, untrained, parts, options, reader)
+    encoders_under_test = EncodersUnderTest(members, parts, options, reader, head)
     wanted: dict[ClipRequest, list[Protocol]] = {}
     for protocol in protocols:
         wanted.setdefault(_intake(protocol, options), []).append(protocol)
@@ -109,13 +127,13 @@ def evaluate(
         request: encoders_under_test.enter(request, train=bool(FITTED.intersection(asking)))
         for request, asking in wanted.items()
     }
-    notes_on, weights = _about_shows(encoder, parts, options, reader), weights_sha256(encoder)
-    results = []
+    notes_on = _about_shows(encoder, parts, options, reader)
+    identity, results = about_encoders([encoder, *joined]), []
     for protocol in protocols:
         request = _intake(protocol, options)
         facts = about_data(parts, entries[request], protocol) | checks
         facts |= about_folds(entries[request], options) | {"untrained": untrained_words}
-        facts |= {"weights_sha256": weights} | about_clips(encoder, options, request)
+        facts |= about_clips(encoder, options, request) | identity
         facts |= about_classifier(encoder, head) if protocol == "classifier" else {}
         pairs = pairings(options.shows, learns=protocol in FITTED)
         for stage, (show, train_show) in product(options.stages, pairs):
@@ -129,25 +147,33 @@ def evaluate(
     return results
 
 
-def _twins(
+def _members(
     encoder: Encoder,
+    joined: Sequence[Encoder],
     untrained: nn.Module | None,
     parts: Parts,
     options: Options,
     reader: VideoReader,
-) -> tuple[dict[str, nn.Module], str]:
-    """The networks of the untrained row, and how they are made, in words."""
+) -> tuple[list[Member], str]:
+    """Each encoder with its networks of the untrained row, and how they are made, in words."""
     if untrained is not None:
-        return {"as given": untrained}, "a network that was given for it"
+        if joined:
+            raise ValueError("untrained goes with a single encoder")
+        return [Member(encoder, {"as given": untrained})], "a network that was given for it"
     request, first = ClipRequest(options.clips_per_video), replace(options, shows=options.shows[:1])
-    return random_init_encoders(
-        encoder.spec,
-        clips_of(parts.train or parts.test, encoder, request, first, reader),
-        options.seed,
-        module_device(encoder),
-        batch_videos=options.batch_videos,
-        workers=options.workers,
-    )
+    members, words = [], []
+    for seed, one in enumerate([encoder, *joined], start=options.seed):
+        networks, described = random_init_encoders(
+            one.spec,
+            clips_of(parts.train or parts.test, one, request, first, reader),
+            seed,
+            module_device(one),
+            batch_videos=options.batch_videos,
+            workers=options.workers,
+        )
+        members.append(Member(one, networks))
+        words.append(described)
+    return members, "; joined with ".join(words)
 
 
 def _intake(protocol: Protocol, options: Options) -> ClipRequest:

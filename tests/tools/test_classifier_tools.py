@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cvrl.config import Config, DataConfig, TestConfig, save_config
 from cvrl.data.clips import ClipSpec
+from cvrl.data.manifest import read_manifest
+from cvrl.data.splits import Parts
 from cvrl.evaluation.card import read_result
+from cvrl.evaluation.prediction.multiview import evaluate_classifier
 from cvrl.models.backbones import build_encoder
 from cvrl.models.heads import ClassHead
 from cvrl.pretrained import load_classifier, save_model
@@ -113,6 +118,37 @@ def test_two_classifiers_are_averaged(run, tested, names, video_folder, tmp_path
         for name in names:
             expected = (a[f"p_{name}"] + b[f"p_{name}"]) / 2
             assert mean[f"p_{name}"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_size_is_the_commands_else_the_configs(run, video_folder, tmp_path):
+    """The run's config decides on the test views, and the command line comes before it."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = Config(data=DataConfig(train=str(video_folder)))
+    config.test = TestConfig(clips=1, crops=1, size=48, short_side=50)
+    save_config(config, copy / "config.yaml")
+    sources = ("--checkpoint", copy, "--train", video_folder)
+    for words, size, short_side in (((), 48, 50), (("--size", 40), 40, 50)):
+        done = command("test_net", *sources, *words, "--output", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        card = read_result(tmp_path / "out" / "classifier.json").card
+        assert (card.size, card.short_side) == (size, short_side)
+        assert (card.clips_per_video, card.crops_per_clip) == (1, 1)
+        assert f"{size} x {size} pixels of a short side of 50" in " ".join(done.stdout.split())
+    path = sorted(video_folder.rglob("*.mp4"))[0]
+    done = command("predict", "--checkpoint", copy, path, "--output", tmp_path / "mine")
+    assert done.returncode == 0, done.stderr
+    _, predictions = evaluate_classifier(
+        [load_classifier(run, size=48, short_side=50)],
+        Parts(read_manifest(video_folder)),
+        clips=1,
+        crops=1,
+    )
+    table = pq.read_table(tmp_path / "mine" / "predictions.parquet")
+    columns = [table[f"p_{name}"][0].as_py() for name in predictions.class_names]
+    row = predictions.paths.index(str(path))
+    assert torch.allclose(torch.tensor(columns), predictions.probability_VK[row], atol=1e-6)
+    done = command("test_net", *sources, "--size", 64)
+    assert done.returncode == 2 and "short side = 50: is smaller than the crop" in done.stderr
 
 
 def test_an_encoder_without_classifier_is_refused_in_one_line(video_folder, tmp_path):

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from cvrl.config import Config, DataConfig, load_config
+from cvrl.config import Config, DataConfig, TestConfig, load_config
 from cvrl.data.manifest import read_manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.utils.errors import UserError
@@ -36,6 +36,34 @@ def run_folder(checkpoint: str | PathLike[str]) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def run_config(checkpoint: str | PathLike[str]) -> Config:
+    """The config of a run; the defaults where a model file has none beside it.
+
+    Example:
+        >>> run_config("no/such/run").test.clips
+        10
+    """
+    file = run_folder(checkpoint) / "config.yaml"
+    return load_config(file) if file.exists() else Config()
+
+
+def views_to_test(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> TestConfig:
+    """The clips and crops of each video that a classifier is tested on.
+
+    Args:
+        checkpoint: a run folder, or a model file in one.
+        given: the command's options by name; those that are None or missing are taken from the
+            run's config.
+
+    Example:
+        >>> views_to_test("no/such/run", {"clips": 5, "crops": None})
+        TestConfig(clips=5, crops=3, size=None, short_side=None)
+    """
+    views = run_config(checkpoint).test
+    known = {key: given[key] for key in vars(views) if given.get(key) is not None}
+    return dataclasses.replace(views, **known)
+
+
 def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> Source:
     """Read the videos that a run is to be scored on.
 
@@ -58,7 +86,7 @@ def read_source(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> So
     has_config = (run / "config.yaml").exists()
     if not (has_config or "train" in given):
         raise UserError(run, "has no config.yaml that names videos", "give them with --train")
-    config = load_config(run / "config.yaml") if has_config else Config()
+    config = run_config(checkpoint)
     data = DataConfig() if "train" in given else config.data
     data = dataclasses.replace(data, **{k: given[k] for k in vars(data) if k in given})
     if given.get("leave_one_out") is not None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from cvrl.data.loader import default_workers
 from cvrl.engine.scoring.from_scratch import score_from_scratch, with_from_scratch
-from cvrl.engine.scoring.run_sources import read_source
+from cvrl.engine.scoring.run_sources import read_source, run_config
 from cvrl.evaluation.card import Result, Row
 from cvrl.evaluation.evaluate import Options, evaluate, suitable_protocols
-from cvrl.pretrained import load_with_head
+from cvrl.pretrained import load_encoder, load_with_head
 
 
 def score_run(
@@ -24,8 +24,9 @@ def score_run(
     Args:
         checkpoint: run folder or ``model.safetensors``.
         given: what is not to be as the run's config says: fields of its data section, ``hold_out``,
-            fields of :class:`cvrl.evaluation.protocols.base.Options`, and ``scratch``, a run that
-            learned from the labels alone, for a row of the linear protocol.
+            fields of its eval section and of :class:`cvrl.evaluation.protocols.base.Options`, and
+            ``scratch``, a run that learned from the labels alone, for a row of the linear protocol;
+            and ``join``, further runs whose encoders' features are put behind those of this one.
         protocols: by name; None leaves the choice to the videos.
         device: where to compute.
 
@@ -39,10 +40,17 @@ def score_run(
         UserError: no model, no videos, or settings that cannot be used.
         CorruptVideoError: a video cannot be decoded, and that is not allowed.
     """
-    encoder, head = load_with_head(checkpoint)
+    config = run_config(checkpoint)
+    known: dict[str, Any] = {"workers": default_workers(), "seed": config.seed}
+    known |= {**vars(config.eval), **given}
+    size, short_side = known["size"], known["short_side"]
+    encoder, head = load_with_head(checkpoint, size=size, short_side=short_side)
+    joined = [
+        load_encoder(run, size=size, short_side=short_side).to(device)
+        for run in given.get("join") or ()
+    ]
     source = read_source(checkpoint, given)
-    config, parts = source.config, source.parts
-    known = {**vars(config.eval), "workers": default_workers(), "seed": config.seed, **given}
+    parts = source.parts
     folded = given.get("leave_one_out") is not None
     asked = suitable_protocols(parts, ["knn"] if folded and protocols is None else protocols)
     known.setdefault("baselines", ("hog_mbh",) if "linear" in asked else ())
@@ -51,7 +59,8 @@ def score_run(
     scratch: dict[str, Row] = {}
     if given.get("scratch") is not None:
         scratch = score_from_scratch(given["scratch"], parts, options, device)
-    for result in evaluate(encoder.to(device), parts, asked, options, head=head):
+    how: dict[str, Any] = {"head": head, "joined": joined}
+    for result in evaluate(encoder.to(device), parts, asked, options, **how):
         if result.card.protocol == "linear" and not folded:
             result = with_from_scratch(result, scratch.get(result.card.show))
         yield result

@@ -72,8 +72,8 @@ def train_splits(
     overrides: Sequence[str],
     splits: Splits,
     *,
-    clips: int = 10,
-    crops: int = 3,
+    clips: int | None = None,
+    crops: int | None = None,
 ) -> str:
     """Train and score a config on every split, in ``<output>/<split>``.
 
@@ -84,8 +84,8 @@ def train_splits(
         path: the config.
         overrides: of it; the split is not among them.
         splits: as :func:`official_splits` or :func:`leave_one_out` says.
-        clips: of each test video.
-        crops: of each clip, for a classifier.
+        clips: of each test video; None for ``test.clips`` of the config.
+        crops: of each clip, for a classifier; None for ``test.crops``.
 
     Returns:
         A table in Markdown, of each split and of their mean.
@@ -95,6 +95,7 @@ def train_splits(
     """
     given = [text for text in overrides if not text.startswith("output=")]
     whole = load_config(path, overrides)
+    clips, crops = clips or whole.test.clips, crops or whole.test.crops
     configs = {
         Run(whole.name, split, whole.seed): load_config(
             path, [*given, *chosen, f"output={whole.run_folder / split}"]

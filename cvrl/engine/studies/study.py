@@ -237,13 +237,15 @@ def score_run(config: Config, study: Study, arm: str | None = None) -> None:
         seed=config.seed,
         baselines=("hog_mbh",) if "linear" in others else (),
     )
-    reader = build.build_reader(config)
-    for result in evaluate(load_encoder(folder), parts, others, options, reader=reader):
+    reader, views = build.build_reader(config), config.eval
+    encoder = load_encoder(folder, size=views.size, short_side=views.short_side)
+    for result in evaluate(encoder, parts, others, options, reader=reader):
         result.write(folder / "eval")
 
 
 def _score_classifier(config: Config, parts: Parts, study: Study) -> Result:
-    classifier = load_classifier(config.run_folder)
+    views = config.test
+    classifier = load_classifier(config.run_folder, size=views.size, short_side=views.short_side)
     result = evaluate_classifier(
         [classifier],
         parts,

@@ -8,7 +8,6 @@ views come out of one decode.
 Shape suffixes: V videos, N clips, R crops, M views of a batch, K classes; C, T, H, W of a clip.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +20,7 @@ from cvrl.data.dataset import VideoReader
 from cvrl.data.manifest import Manifest
 from cvrl.data.splits import Parts, check_groups, labelled_only
 from cvrl.evaluation.card import ProtocolCard, Result
+from cvrl.evaluation.card_facts import about_size, sha256_of_all
 from cvrl.evaluation.features.clip_stream import ClipChoice, whole_videos
 from cvrl.evaluation.features.extraction import evaluating, module_device, transform_of
 from cvrl.evaluation.missing import Account, account_for
@@ -320,18 +320,17 @@ def _about_classifiers(classifiers: Sequence[Classifier]) -> dict[str, Any]:
         f"stride {one.encoder.clip.stride}, {one.encoder.size} pixels"
         for one, digest in zip(classifiers, weights, strict=True)
     ]
-    joined = hashlib.sha256("".join(weights).encode()).hexdigest()
     return {
         "clip_frames": first.clip.frames,
         "clip_stride": first.clip.stride,
         "short_video": first.clip.short_video,
-        "size": first.size,
+        **about_size(first),
         "crop_bars": first.clip.crop_bars,
         "stage": "classifier",
         "settings": {"answer": "mean probability of the views", "classifiers": len(classifiers)},
         "seed": 0,
         "encoder": dict(first.spec),
-        "weights_sha256": joined if len(classifiers) > 1 else weights[0],
+        "weights_sha256": sha256_of_all(weights),
         "untrained": NO_BASELINE,
         "notes": members if len(classifiers) > 1 else [],
     }
