@@ -193,6 +193,67 @@ def nce_pair(
         return dist.global_mean(F.softplus(score_B))
 
 
+def nce_pair_of_views(
+    z_a_BD: Tensor,
+    z_b_BD: Tensor,
+    temperature: float = 0.1,
+    group_id: Tensor | None = None,
+) -> Tensor:
+    """:func:`nce_pair` between two views of each video, in both directions, over cosines.
+
+    The negative of a clip is the other view of the next video of the global batch that is not of
+    its group; the last video is followed by the first. Since batches are drawn at random, so is the
+    negative. A clip without any has loss 0 and gradient 0. Groups, processes and precision are as
+    in :func:`info_nce`.
+
+    Args:
+        z_a_BD: embeddings of the first view, any norm.
+        z_b_BD: embeddings of the second view of the same videos.
+        temperature: the cosines are divided by it.
+        group_id: source group of each video, integers of shape (B,). Negative means none.
+
+    Raises:
+        ValueError, FloatingPointError: as for :func:`info_nce`.
+
+    Example:
+        >>> z = torch.eye(2)
+        >>> round(nce_pair_of_views(z, z, temperature=1.0).item(), 6)  # log(1 + exp(-1))
+        0.313262
+    """
+    _check_embeddings("z_a_BD and z_b_BD", z_a_BD, z_b_BD)
+    _check_temperature(temperature)
+    _check_groups(group_id, len(z_a_BD))
+    with torch.autocast(z_a_BD.device.type, enabled=False):
+        a_BD, b_BD = _unit(z_a_BD), _unit(z_b_BD)
+        joined_GE = dist.gather_with_grad(torch.cat([a_BD, b_BD], dim=1))
+        _check_finite(joined_GE)
+        a_GD, b_GD = joined_GE.chunk(2, dim=1)
+        _, negative_AK = _global_masks(a_BD, group_id)
+        is_negative_BG = negative_AK[: len(a_BD), : len(joined_GE)]  # of other videos and groups
+        next_B, has_one_B = _next_negative(
+            is_negative_BG, sum(dist.row_counts(a_BD)[: dist.rank()])
+        )
+        score_2B = torch.cat(
+            [
+                (a_BD * (b_GD[next_B] - b_BD)).sum(dim=1),
+                (b_BD * (a_GD[next_B] - a_BD)).sum(dim=1),
+            ]
+        )
+        loss_2B = F.softplus(score_2B / temperature).masked_fill(~has_one_B.repeat(2), 0.0)
+        return dist.global_mean(loss_2B)
+
+
+def _next_negative(is_negative_BG: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """The next negative behind each row in the global batch, and whether there is one."""
+    B, G = is_negative_BG.shape
+    device = is_negative_BG.device
+    row_B = torch.arange(start, start + B, device=device)
+    order_BG = (row_B[:, None] + torch.arange(G, device=device)) % G
+    ahead_BG = is_negative_BG.gather(1, order_BG)
+    first_B = ahead_BG.int().argmax(dim=1)
+    return order_BG.gather(1, first_B[:, None])[:, 0], ahead_BG.any(dim=1)
+
+
 def _global_masks(a_BD: Tensor, group_id: Tensor | None) -> tuple[Tensor, Tensor]:
     """Masks of this process's 2B anchors (first views, then second) against the 2G keys."""
     counts = dist.row_counts(a_BD)

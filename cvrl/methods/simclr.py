@@ -3,7 +3,8 @@
 Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations"
 (arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
 (arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al.
-(arXiv 2104.14558); with intra-video negatives, Tao et al. (IIC, arXiv 2008.02531), sec. 3.3.
+(arXiv 2104.14558); with intra-video negatives, Tao et al. (IIC, arXiv 2008.02531), sec. 3.3;
+with one negative a clip, pairwise NCE, sec. 3 of Lu's survey of contrastive learning (2021).
 
 Deviations: the loss is the mean over all anchors (CVRL's code sums the two directions); clips of
 one source group are not negatives of each other; with more than two clips, the loss is averaged
@@ -13,13 +14,14 @@ Shapes: B videos on this rank, V views, D dimensions. h is the encoder's feature
 """
 
 from itertools import combinations
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
-from cvrl.losses.contrastive import info_nce
+from cvrl.losses.contrastive import info_nce, nce_pair, nce_pair_of_views
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder
 from cvrl.task import Task
@@ -35,6 +37,8 @@ class SimCLR(Task):
         hidden_layers: number of hidden layers; CVRL has 3.
         dim: D, size of z.
         head_bn_momentum: of the head's batch norm; CVRL's 0.003 suits very long runs.
+        loss: ``info_nce``, against all clips of the batch; or ``nce_pair``, against a single one:
+            of another video, or where the views make one, the clip's own shuffled copy.
         negatives: number of trailing clips that are negatives of the others, 0 or 1; set by the
             views.
 
@@ -58,6 +62,7 @@ class SimCLR(Task):
         hidden_layers: int = 3,
         dim: int = 128,
         head_bn_momentum: float = 0.1,
+        loss: Literal["info_nce", "nce_pair"] = "info_nce",
         negatives: int = 0,
     ) -> None:
         super().__init__()
@@ -66,15 +71,16 @@ class SimCLR(Task):
             encoder.dim, hidden, hidden_layers, dim, bn_momentum=head_bn_momentum
         )
         self.temperature = temperature
+        self.loss_of = {"info_nce": self._info_nce, "nce_pair": self._nce_pair}[loss]
         self.negatives = negatives
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """InfoNCE over every pair of views; see :meth:`cvrl.task.Task.forward`."""
+        """The loss over every pair of views; see :meth:`cvrl.task.Task.forward`."""
         V = batch.clips_BVCTHW.shape[1]
         z_VBD = self.project_views(batch.clips_BVCTHW)
         z_negative_BD = z_VBD[-1] if self.negatives else None
         losses = [
-            info_nce(z_VBD[a], z_VBD[b], self.temperature, batch.group_id_B, z_negative_BD)
+            self.loss_of(z_VBD[a], z_VBD[b], batch.group_id_B, z_negative_BD)
             for a, b in combinations(range(V - self.negatives), 2)
         ]
         return {
@@ -82,6 +88,22 @@ class SimCLR(Task):
             "contrast_top1": contrast_top1(z_VBD[0], z_VBD[1]),
             "embedding_ND": F.normalize(z_VBD.detach().float().flatten(0, 1)),
         }
+
+    def _info_nce(
+        self, z_a_BD: Tensor, z_b_BD: Tensor, group_B: Tensor, z_negative_BD: Tensor | None
+    ) -> Tensor:
+        return info_nce(z_a_BD, z_b_BD, self.temperature, group_B, z_negative_BD)
+
+    def _nce_pair(
+        self, z_a_BD: Tensor, z_b_BD: Tensor, group_B: Tensor, z_negative_BD: Tensor | None
+    ) -> Tensor:
+        if z_negative_BD is None:
+            return nce_pair_of_views(z_a_BD, z_b_BD, self.temperature, group_B)
+        both = [
+            nce_pair(one, other, z_negative_BD, self.temperature, normalize=True)
+            for one, other in ((z_a_BD, z_b_BD), (z_b_BD, z_a_BD))
+        ]
+        return torch.stack(both).mean()
 
 
 @torch.no_grad()

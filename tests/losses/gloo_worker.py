@@ -12,6 +12,7 @@ import torch
 import torch.distributed as torch_dist
 
 from cvrl.losses import info_nce, nce_pair
+from cvrl.losses.contrastive import nce_pair_of_views
 
 
 def share(case: dict[str, Any], rank: int) -> dict[str, torch.Tensor]:
@@ -22,7 +23,8 @@ def share(case: dict[str, Any], rank: int) -> dict[str, torch.Tensor]:
         loss = nce_pair(*parts, temperature=0.5, normalize=True)
     else:
         group = None if case["group"] is None else case["group"][here]
-        loss = info_nce(*parts, temperature=0.2, group_id=group)
+        of_views = nce_pair_of_views if case["loss"] == "nce_pair_of_views" else info_nce
+        loss = of_views(*parts, temperature=0.2, group_id=group)
     loss.backward()
     gradients = [part.grad for part in parts if part.grad is not None]
     return {"loss": loss.detach(), "gradient": torch.stack(gradients)}

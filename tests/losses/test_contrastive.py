@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvrl.losses import info_nce, nce_pair
-from cvrl.losses.contrastive import soft_info_nce
+from cvrl.losses.contrastive import nce_pair_of_views, soft_info_nce
 
 ROOT = Path(__file__).parents[2]
 
@@ -305,12 +305,36 @@ class TestRefusals:
             info_nce(torch.ones(3, 4), torch.ones(3, 4), group_id=group)
 
 
+def pairs_by_loop(a: torch.Tensor, b: torch.Tensor, group: list[int]) -> torch.Tensor:
+    """The negative of a clip is the other view of the next video that is not of its group."""
+    terms = []
+    for x, y in ((a, b), (b, a)):
+        for i in range(len(x)):
+            behind = [(i + step) % len(x) for step in range(1, len(x))]
+            others = [k for k in behind if group[k] != group[i]]
+            positive, negative = (
+                (F.normalize(x[i], dim=0) * F.normalize(y[k], dim=0)).sum() / 0.2
+                for k in (i, others[0] if others else i)
+            )
+            terms.append(F.softplus(negative - positive) * bool(others))
+    return torch.stack(terms).mean()
+
+
+@pytest.mark.parametrize("group", [[0, 1, 2, 3, 4], [0, 0, 1, 1, 0], [3, 3, 3, 3, 3]])
+def test_pairs_of_views_equal_a_loop(group: list[int]) -> None:
+    a, b = embeddings(5, 4, seed=1), embeddings(5, 4, seed=2)
+    got = nce_pair_of_views(a, b, temperature=0.2, group_id=torch.tensor(group))
+    torch.testing.assert_close(got, pairs_by_loop(a, b, group), atol=1e-12, rtol=0)
+
+
 CASES: list[dict[str, Any]] = [
     {"loss": "info_nce", "rows": [3, 3], "group": None, "bad": False},
     {"loss": "info_nce", "rows": [3, 2], "group": None, "bad": False},
     {"loss": "info_nce", "rows": [4, 2], "group": [0, 1, 1, 2, 1, 0], "bad": False},
     {"loss": "info_nce", "rows": [1, 1], "group": None, "bad": False},
     {"loss": "nce_pair", "rows": [3, 2], "group": None, "bad": False},
+    {"loss": "nce_pair_of_views", "rows": [3, 2], "group": None, "bad": False},
+    {"loss": "nce_pair_of_views", "rows": [4, 2], "group": [0, 1, 1, 2, 1, 0], "bad": False},
     {"loss": "info_nce", "rows": [3, 2], "group": None, "bad": True},
     {"loss": "nce_pair", "rows": [3, 2], "group": None, "bad": True},
 ]
@@ -355,7 +379,8 @@ def test_two_processes_equal_one(two_processes: list[tuple[Any, Any, Any]], numb
     if case["loss"] == "nce_pair":
         loss = nce_pair(*whole, temperature=0.5, normalize=True)
     else:
-        loss = info_nce(*whole, temperature=0.2, group_id=case["group"])
+        of_views = nce_pair_of_views if case["loss"] == "nce_pair_of_views" else info_nce
+        loss = of_views(*whole, temperature=0.2, group_id=case["group"])
     loss.backward()
     mean_loss = sum(rank["loss"] for rank in ranks) / 2
     # Backward of the gather has summed over ranks; what is left of DDP's average is the division.

@@ -41,6 +41,26 @@ def test_the_shuffled_copy_is_among_the_negatives_only():
     torch.testing.assert_close(task(batch)["loss"], torch.stack(terms).mean(), atol=1e-6, rtol=0)
 
 
+@torch.no_grad()
+def test_pairwise_nce_takes_the_next_video_or_the_shuffled_copy():
+    for case in ("simclr@jigsaw_pair", "simclr@shuffled_pair"):
+        task = build(case).double().eval()
+        task.loss_of = task._nce_pair
+        batch = make_batch(case, dtype=torch.float64)
+        z = F.normalize(embeddings(task, batch), dim=2)
+        terms = []
+        for video in range(6):
+            for view, other in ((0, 1), (1, 0)):
+                negative = z[video, 2] if task.negatives else z[(video + 1) % 6, other]
+                scores = [
+                    z[video, view] @ key / task.temperature for key in (z[video, other], negative)
+                ]
+                terms.append(-torch.stack(scores).log_softmax(0)[0])
+        torch.testing.assert_close(
+            task(batch)["loss"], torch.stack(terms).mean(), atol=1e-6, rtol=0
+        )
+
+
 def test_a_step_moves_the_copy_away_from_its_clip():
     task = build("simclr@shuffled_pair")
     batch = make_batch("simclr@shuffled_pair")
