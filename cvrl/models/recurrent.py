@@ -105,7 +105,8 @@ class RollOutPredictor(nn.Module):
     """One step ahead at a time: a prediction is fed back as if it had been seen.
 
     ``z_1 = phi(c_0)``, ``c_1 = g(relu(z_1), c_0)``, ``z_2 = phi(c_1)`` and so on, with phi two 1x1
-    convolutions and a ReLU: DPC (arXiv 1909.04656, sec. 3).
+    convolutions and a ReLU: DPC (arXiv 1909.04656, sec. 3), whose code makes them orthogonal and
+    unbiased at the start.
 
     Args:
         dim_context: C.
@@ -122,6 +123,9 @@ class RollOutPredictor(nn.Module):
         super().__init__()
         self.steps = steps
         self.phi = nn.Sequential(nn.Conv2d(dim_context, dim, 1), nn.ReLU(), nn.Conv2d(dim, dim, 1))
+        for name, parameter in self.phi.named_parameters():
+            init = nn.init.orthogonal_ if name.endswith("weight") else nn.init.zeros_
+            init(parameter)
 
     def forward(self, c_BCHW: Tensor, context: ConvGRU) -> Tensor:
         """Predictions (B, K, D, H, W).

@@ -114,6 +114,15 @@ def test_a_roll_out_feeds_its_predictions_back():
     torch.testing.assert_close(found, torch.stack([z1, z2, z3], dim=1))
 
 
+def test_a_roll_out_begins_orthogonal_and_unbiased_as_dpcs():
+    predictor = RollOutPredictor(4, 6, steps=2)
+    for layer in (predictor.phi[0], predictor.phi[2]):
+        W = layer.weight.flatten(1)
+        gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
+        torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-5, rtol=0)
+        assert not layer.bias.any()
+
+
 def test_a_roll_out_keeps_what_it_is_fed_to_out_of_its_own_weights():
     names = {name for name, _ in RollOutPredictor(2, 3, steps=3).named_parameters()}
     assert names == {"phi.0.weight", "phi.0.bias", "phi.2.weight", "phi.2.bias"}
