@@ -1,7 +1,8 @@
 """The interface between methods and the training loop: a task is an encoder with a loss.
 
-The loop calls ``losses = task(batch)``, backpropagates ``losses["loss"]``, steps the optimiser and
-calls ``task.after_step(step)``. It knows nothing else about the method.
+The loop calls ``losses = task(batch)``, backpropagates ``losses["loss"]``, calls
+``task.before_step()``, steps the optimiser and calls ``task.after_step(step)``. It knows nothing
+else about the method.
 """
 
 from collections.abc import Iterable
@@ -62,6 +63,9 @@ class Task(nn.Module):
         ``embedding_ND``, if present, is the input of the collapse monitors.
         """
         raise NotImplementedError
+
+    def before_step(self) -> None:
+        """Change gradients before they are clipped and used; called once an optimiser step."""
 
     def after_step(self, step: int) -> None:
         """Update what is not learned by gradient; called once after each optimiser step."""

@@ -1,8 +1,9 @@
 """THE loop. Pre-training, linear probes and fine-tuning are tasks handed to it.
 
-A step is: ``losses = task(batch)``, backward, clip, optimiser step, ``task.after_step(step)``. The
-loop knows nothing of the method. Everything random is a function of the seed and the step, so a run
-that is stopped at any moment and started again goes on to the same weights, bit for bit on a CPU.
+A step is: ``losses = task(batch)``, backward, ``task.before_step()``, clip, optimiser step,
+``task.after_step(step)``. The loop knows nothing of the method. Everything random is a function of
+the seed and the step, so a run that is stopped at any moment and started again goes on to the same
+weights, bit for bit on a CPU.
 """
 
 import logging
@@ -158,10 +159,9 @@ class Trainer:
             with self.accelerator.accumulate(self.model):
                 losses = self._losses(batch)
                 self.accelerator.backward(losses["loss"])
-                if self.accelerator.sync_gradients and self.config.optim.clip_norm is not None:
-                    self.accelerator.clip_grad_norm_(
-                        self.model.parameters(), self.config.optim.clip_norm
-                    )
+                if self.accelerator.sync_gradients:
+                    self.task.before_step()
+                    self._clip_gradients()
                 if self.task.is_ready():
                     self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -169,6 +169,10 @@ class Trainer:
         self.task.after_step(self.step)
         losses = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return losses | {"loss": dist.average(losses["loss"])}
+
+    def _clip_gradients(self) -> None:
+        if self.config.optim.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
 
     def batches(self) -> Generator[list[Batch], None, None]:
         """This rank's share of each step's batch, in ``train.accumulate`` parts, from this step on.

@@ -78,6 +78,11 @@ class Joint(Task):
             losses |= {f"{name}/{key}": v for key, v in found.items() if key != "embedding_ND"}
         return losses | {"loss": torch.stack(terms).sum()}
 
+    def before_step(self) -> None:
+        """Every part's."""
+        for part in self._tasks():
+            part.before_step()
+
     def after_step(self, step: int) -> None:
         """Every part's."""
         for part in self._tasks():

@@ -87,7 +87,6 @@ class SwAV(Task):
         self.frozen_steps = frozen_epochs * steps_per_epoch
         self.queue_from_step = queue_from_epoch * steps_per_epoch
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.prototypes.weight.register_hook(self._freeze)  # type: ignore[no-untyped-call]
         self._normalise_prototypes()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -114,6 +113,11 @@ class SwAV(Task):
             "embedding_ND": z_ABD[:V].detach().float().flatten(0, 1),
         }
         return found if self.queue is None else found | {"queue_fill": self.queue.fill}
+
+    def before_step(self) -> None:
+        """Take the gradient of frozen prototypes away, so that the optimiser passes over them."""
+        if int(self.step) < self.frozen_steps:
+            self.prototypes.weight.grad = None
 
     def after_step(self, step: int) -> None:
         """Normalise the prototypes and enqueue the embeddings of the step."""
@@ -145,9 +149,6 @@ class SwAV(Task):
         if self.queue is not None:
             z_VMD = dist.gather(z_VBD.transpose(0, 1)).transpose(0, 1)
             self.queue.stage(z_VMD, batch.video_id_B, batch.group_id_B)
-
-    def _freeze(self, gradient_KD: Tensor) -> Tensor:
-        return gradient_KD * (self.step >= self.frozen_steps)
 
     @torch.no_grad()
     def _normalise_prototypes(self) -> None:

@@ -110,21 +110,24 @@ class TestPrototypes:
     def test_they_are_frozen_for_the_first_epoch_and_nothing_else_is(self):
         task = build(steps_per_epoch=2, frozen_epochs=1)
         start = task.prototypes.weight.detach().clone()
-        optimizer = torch.optim.SGD(task.param_groups(1e-2), lr=0.1, momentum=0.9)
+        optimizer = torch.optim.AdamW(task.param_groups(1e-2), lr=0.01)
         moved = []
         for step in range(4):
             head = task.projector[-1].weight.detach().clone()
             optimizer.zero_grad()
             task(make_batch(seed=step))["loss"].backward()
+            task.before_step()
             optimizer.step()
             task.after_step(step)
             assert not torch.equal(task.projector[-1].weight, head)
             moved.append(not torch.allclose(task.prototypes.weight, start, atol=1e-6))
         assert moved == [False, False, True, True]
+        assert optimizer.state[task.prototypes.weight]["step"] == 2  # its own count, from the thaw
 
     def test_none_are_frozen_without_such_epochs(self):
         task = build(steps_per_epoch=5, frozen_epochs=0)
         task(make_batch())["loss"].backward()
+        task.before_step()
         assert task.prototypes.weight.grad.any()
 
     def test_the_thaw_is_remembered_by_a_checkpoint(self):
@@ -132,6 +135,7 @@ class TestPrototypes:
         task.after_step(0)
         other.load_state_dict(task.state_dict())
         other(make_batch())["loss"].backward()
+        other.before_step()
         assert other.prototypes.weight.grad.any()
 
 
