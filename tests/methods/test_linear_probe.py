@@ -8,6 +8,7 @@ from cases import make_batch
 
 from cvrl.methods.linear_probe import LinearProbe
 from cvrl.models.backbones import build_encoder
+from cvrl.models.batchnorm import SyncBatchNorm, convert_sync_batchnorm
 from cvrl.utils.errors import UserError
 
 
@@ -58,6 +59,28 @@ def test_the_feature_has_length_one_with_cvrl_alone(protocol):
         logits = (task.classifier.weight @ (h_D / length) + task.classifier.bias).tolist()
         total += math.log(sum(map(math.exp, logits))) - logits[int(label)]
     assert task(batch)["loss"].item() == pytest.approx(total / len(h_ND), abs=1e-6)
+
+
+@torch.no_grad()
+def test_batch_norms_see_groups_of_one_size():
+    torch.manual_seed(0)
+    encoder = build_encoder("r3d_small", width=2)
+    how = {"class_names": ["a", "b", "c"], "protocol": "slowfast"}
+    task = LinearProbe(encoder, **how, bn_clips=4).double().train()
+    clips_NCTHW = make_batch("linear_probe", dtype=torch.float64).clips_BVCTHW.flatten(0, 1)[:11]
+    found = task._features(clips_NCTHW)
+    plain = LinearProbe(encoder, **how).train()  # 11 clips make two groups, of 6 and 5
+    expected = torch.cat([plain._features(part) for part in (clips_NCTHW[:6], clips_NCTHW[6:])])
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(plain._features(clips_NCTHW), expected)
+    assert convert_sync_batchnorm(task) is task
+    assert not any(isinstance(part, SyncBatchNorm) for part in task.modules())
+
+
+def test_groups_are_for_live_batch_norms():
+    encoder = build_encoder("r3d_small", width=2)
+    with pytest.raises(UserError, match=r"bn_clips = 8: goes with protocol slowfast"):
+        LinearProbe(encoder, class_names=["a"], protocol="cvrl", bn_clips=8)
 
 
 def test_the_classifier_says_which_protocol_it_is_of():
