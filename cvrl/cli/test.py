@@ -42,21 +42,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     from rich.console import Console
 
-    from cvrl.engine.scoring.run_sources import read_source, views_to_test
+    from cvrl.engine.scoring.run_sources import read_source
     from cvrl.evaluation.prediction.multiview import evaluate_classifier
     from cvrl.evaluation.prediction.predictions import render_classes
     from cvrl.evaluation.result_table import render
-    from cvrl.pretrained import load_classifier
     from cvrl.report.plots import confusion_png
+    from cvrl.run import Run
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
     device = pick_device(args.device)
-    views = views_to_test(args.checkpoint[0], vars(args))
-    classifiers = [
-        load_classifier(path, size=views.size, short_side=views.short_side).to(device)
-        for path in [*args.checkpoint, *args.join]
-    ]
+    runs = [Run(path) for path in [*args.checkpoint, *args.join]]
+    classifiers = [run.classifier_at(args.size, args.short_side).to(device) for run in runs]
+    views = runs[0].views(clips=args.clips, crops=args.crops)
     source = read_source(args.checkpoint[0], vars(args))
     result, predictions = evaluate_classifier(
         classifiers,

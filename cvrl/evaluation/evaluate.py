@@ -114,8 +114,8 @@ def evaluate(
     """
     shows = check_perturbations(options.shows)
     options = replace(options, shows=shows, stages=tuple(options.stages))
-    parts, checks = checked(parts, protocols, options, head)
     check_joined(protocols, options, [encoder, *joined])
+    parts, checks = checked(parts, protocols, options, head)
     members, untrained_words = [Member(encoder, {})], NO_BASELINE
     if set(protocols) != {"classifier"}:
         members, untrained_words = _members(encoder, joined, untrained, parts, options, reader)

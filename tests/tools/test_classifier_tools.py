@@ -106,13 +106,21 @@ def test_two_classifiers_are_averaged(run, tested, names, video_folder, tmp_path
     file = tmp_path / "second" / "model.safetensors"
     save_model(file, encoder, clip=CLIP, size=32, class_head=head)
     how = ("--train", video_folder, "--clips", 2, "--crops", 3)
-    for folder, runs in (("alone", [file.parent]), ("both", [run, file.parent])):
+    for folder, runs in (("alone", [file.parent]), ("both", [run, "--join", file.parent])):
         done = command("test_net", "--checkpoint", *runs, *how, "--output", tmp_path / folder)
         assert done.returncode == 0, done.stderr
     first, alone, both = (
         pq.read_table(folder / "predictions.parquet").to_pylist()
         for folder in (tested[0], tmp_path / "alone", tmp_path / "both")
     )
+    path = sorted(video_folder.rglob("*.mp4"))[0]
+    views = ("--clips", 2, "--crops", 3, "--output", tmp_path / "mine")
+    done = command("predict", "--checkpoint", run, "--join", file.parent, path, *views)
+    assert done.returncode == 0, done.stderr
+    (mine,) = pq.read_table(tmp_path / "mine" / "predictions.parquet").to_pylist()
+    (same,) = [row for row in both if row["path"] == str(path)]
+    for name in names:
+        assert mine[f"p_{name}"] == pytest.approx(same[f"p_{name}"], abs=1e-5)
     for a, b, mean in zip(first, alone, both, strict=True):
         assert a["path"] == b["path"] == mean["path"]
         for name in names:

@@ -143,12 +143,12 @@ def test_another_size_and_a_second_encoder(
     with torch.random.fork_rng():
         torch.manual_seed(1)
         encoder = build_encoder("r3d_small", width=3, input="residual")
-    save_model(tmp_path / "model.safetensors", encoder, clip=ClipSpec(4, 1), size=24)
+    save_model(tmp_path / "model.safetensors", encoder, clip=ClipSpec(9, 1), size=36)
     more = ["--join", tmp_path, "--size", 40, "--short-side", 44]
     run("--checkpoint", checkpoint, "--protocol", "knn", *more, "--output", tmp_path)
     card = read_result(tmp_path / "knn_joined.json").card
     assert (card.size, card.short_side) == (40, 44)
-    assert [(one["size"], one["clip_frames"]) for one in card.joined] == [(40, 8), (40, 4)]
+    assert [(one["size"], one["clip_frames"]) for one in card.joined] == [(40, 8), (40, 9)]
     assert "joined  r3d_small on residual" in capsys.readouterr().out
 
 

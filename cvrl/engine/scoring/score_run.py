@@ -43,11 +43,9 @@ def score_run(
     config = run_config(checkpoint)
     known: dict[str, Any] = {"workers": default_workers(), "seed": config.seed}
     known |= {**vars(config.eval), **given}
-    size, short_side = known["size"], known["short_side"]
-    encoder, head = load_with_head(checkpoint, size=size, short_side=short_side)
+    encoder, head = load_with_head(checkpoint, **_pixels(checkpoint, given))
     joined = [
-        load_encoder(run, size=size, short_side=short_side).to(device)
-        for run in given.get("join") or ()
+        load_encoder(run, **_pixels(run, given)).to(device) for run in given.get("join") or ()
     ]
     source = read_source(checkpoint, given)
     parts = source.parts
@@ -64,3 +62,9 @@ def score_run(
         if result.card.protocol == "linear" and not folded:
             result = with_from_scratch(result, scratch.get(result.card.show))
         yield result
+
+
+def _pixels(checkpoint: str | PathLike[str], given: Mapping[str, Any]) -> dict[str, int | None]:
+    """Crop and short side of a run's test clips: as given, else as its own config says."""
+    views = vars(run_config(checkpoint).eval)
+    return {key: given.get(key) or views[key] for key in ("size", "short_side")}

@@ -28,12 +28,12 @@ OPTIONS = Options(k=3)
 
 @pytest.fixture
 def other() -> Encoder:
-    """An encoder of frame differences, whose clips are shorter in frames and pixels."""
+    """An encoder of frame differences, whose clips have more frames and pixels."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = build_encoder("r3d_small", width=3, input="residual")
-    made.clip, made.size = ClipSpec(frames=4, stride=2), 24
-    made.preprocess = recipes.evaluation(24, resize=28)
+    made.clip, made.size = ClipSpec(frames=10, stride=2), 40
+    made.preprocess = recipes.evaluation(40, resize=44)
     return made.eval()
 
 
@@ -76,8 +76,8 @@ def test_the_card_names_both(
     assert lines == [
         f"joined  r3d_small on rgb, 8 frames, stride 1, 32 x 32 pixels, "
         f"weights {weights_sha256(encoder)[:16]}",
-        f"joined  r3d_small on residual, 4 frames, stride 2, 24 x 24 pixels of a short side of 28, "
-        f"weights {weights_sha256(other)[:16]}",
+        f"joined  r3d_small on residual, 10 frames, stride 2, 40 x 40 pixels of a short side of "
+        f"44, weights {weights_sha256(other)[:16]}",
     ]
     assert "; joined with same architecture, random weights of seed 1" in joined.card.untrained
     files = [result.write(tmp_path) for result in (joined, alone)]
