@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cvrl.config import load_config
+from cvrl.data.clips import clip_indices, timeline
+from cvrl.engine.build import clip_spec
 from cvrl.schema import TestConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -33,3 +36,26 @@ def test_a_config_that_promises_256_pixels_is_tested_at_256() -> None:
         header = "".join(line for line in path.read_text().splitlines(True) if line[0] == "#")
         if "3 crops of 256 pixels" in header and path.parent.name != "base":
             assert load_config(path, DATA).test.size == 256, path
+
+
+# SlowFast (slowfast/datasets/decoder.py): a clip of NUM_FRAMES = 8 at SAMPLING_RATE = 8 covers
+# 8 * 8 / TARGET_FPS seconds of frames, TARGET_FPS = 30, from which 8 are taken by
+# linspace(first, last, 8), rounded down.
+def frames_of_slowfast(fps: float, first: float) -> np.ndarray:
+    size = 8 * 8 / 30 * fps
+    return np.floor(np.linspace(first, first + size - 1, 8)).astype(int)
+
+
+@pytest.mark.parametrize("name", ["linear/k400_slowfast.yaml", "finetune/ucf101_rho_split1.yaml"])
+@pytest.mark.parametrize("fps", [12.0, 15.0, 25.0, 29.97, 30.0, 50.0, 60.0])
+def test_a_clip_of_slowfast_takes_the_frames_of_its_linspace(name: str, fps: float) -> None:
+    spec = clip_spec(load_config(CONFIGS / name, DATA))
+    shown_L = timeline(np.arange(600) / fps, spec.fps)
+    ours = shown_L[clip_indices(30, spec, len(shown_L))]
+    theirs = frames_of_slowfast(fps, float(ours[0]))
+    seconds = (ours[-1] - ours[0]) / fps
+    assert seconds == pytest.approx(2.1, abs=1 / fps)
+    if fps == 30:
+        assert ours.tolist() == theirs.tolist()
+    # Theirs ends one frame of the video before the end of 64 steps, ours one step before.
+    assert abs(ours - theirs).max() <= np.ceil(max(1.0, fps / 30))

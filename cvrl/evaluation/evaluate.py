@@ -31,6 +31,7 @@ from cvrl.evaluation.encoders import (
     BASELINES,
     ClipRequest,
     EncodersUnderTest,
+    Entry,
     Member,
     clips_of,
 )
@@ -120,20 +121,14 @@ def evaluate(
     if set(protocols) != {"classifier"}:
         members, untrained_words = _members(encoder, joined, untrained, parts, options, reader)
     encoders_under_test = EncodersUnderTest(members, parts, options, reader, head)
-    wanted: dict[ClipRequest, list[Protocol]] = {}
-    for protocol in protocols:
-        wanted.setdefault(_intake(protocol, options), []).append(protocol)
-    entries = {
-        request: encoders_under_test.enter(request, train=bool(FITTED.intersection(asking)))
-        for request, asking in wanted.items()
-    }
+    entries = _entries(encoders_under_test, protocols, options)
     notes_on = _about_shows(encoder, parts, options, reader)
-    identity, results = about_encoders([encoder, *joined]), []
+    results = []
     for protocol in protocols:
         request = _intake(protocol, options)
-        facts = about_data(parts, entries[request], protocol) | checks
+        facts = checks | about_data(parts, entries[request], protocol)
         facts |= about_folds(entries[request], options) | {"untrained": untrained_words}
-        facts |= about_clips(encoder, options, request) | identity
+        facts |= about_clips(encoder, options, request) | about_encoders([encoder, *joined])
         facts |= about_classifier(encoder, head) if protocol == "classifier" else {}
         pairs = pairings(options.shows, learns=protocol in FITTED)
         for stage, (show, train_show) in product(options.stages, pairs):
@@ -145,6 +140,19 @@ def evaluate(
             facts |= {"settings": outcome.settings, "notes": notes}
             results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))
     return results
+
+
+def _entries(
+    encoders_under_test: EncodersUnderTest, protocols: Sequence[Protocol], options: Options
+) -> dict[ClipRequest, Entry]:
+    """What the protocols work on, by what they take of each video."""
+    wanted: dict[ClipRequest, list[Protocol]] = {}
+    for protocol in protocols:
+        wanted.setdefault(_intake(protocol, options), []).append(protocol)
+    return {
+        request: encoders_under_test.enter(request, train=bool(FITTED.intersection(asking)))
+        for request, asking in wanted.items()
+    }
 
 
 def _members(
