@@ -7,7 +7,7 @@ import pytest
 
 from cvrl.config import load_config
 from cvrl.data.clips import clip_indices, timeline
-from cvrl.engine.build import clip_spec
+from cvrl.engine.build import build_recipe, clip_spec
 from cvrl.schema import TestConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -36,6 +36,23 @@ def test_a_config_that_promises_256_pixels_is_tested_at_256() -> None:
         header = "".join(line for line in path.read_text().splitlines(True) if line[0] == "#")
         if "3 crops of 256 pixels" in header and path.parent.name != "base":
             assert load_config(path, DATA).test.size == 256, path
+
+
+# SlowFast trains probes and fine-tunes on crops of 224 pixels from a short side of 256 to 320
+# (TRAIN_JITTER_SCALES, TRAIN_CROP_SIZE); with SSL_COLOR_JITTER grey comes before the jitter, which
+# then has no probability.
+@pytest.mark.parametrize("name", TESTED_AT_256[1:])
+def test_crops_and_colours_of_slowfast(name: str) -> None:
+    (ops,) = build_recipe(load_config(CONFIGS / name, DATA)).views
+    assert (ops[0].size, ops[0].short_side) == (224, (256, 320))
+    kinds = [type(op).__name__ for op in ops if op.p > 0]
+    colours = ["Grayscale", "ColorJitter"] if name.startswith("finetune") else []
+    normalise = ["Normalize"] if "slowfast" in name or "rho" in name else []
+    assert kinds == ["RandomResizedCrop", "HorizontalFlip", *colours, *normalise]
+    if colours:
+        grey, jitter = ops[2], ops[3]
+        assert (grey.p, jitter.p, jitter.brightness, jitter.contrast) == (0.2, 1.0, 0.4, 0.4)
+        assert (jitter.saturation, jitter.hue) == (0.4, 0.1)
 
 
 # SlowFast (slowfast/datasets/decoder.py): a clip of NUM_FRAMES = 8 at SAMPLING_RATE = 8 covers

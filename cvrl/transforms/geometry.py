@@ -39,6 +39,9 @@ class RandomResizedCrop(Op[Box]):
         law: ``area`` draws area and log aspect evenly (Szegedy et al., arXiv 1409.4842; torchvision
             and SlowFast); ``height`` draws the aspect evenly, then the height evenly among those
             that satisfy the area (TensorFlow's ``sample_distorted_bounding_box``, so CVRL).
+        short_side: in place of area and aspect, the short side in pixels to which the frames would
+            be resized before a square of ``size`` is cut (SlowFast's supervised training, 256 to
+            320), drawn evenly. The square is cut first here, and resized.
 
     Where no box is found in a number of tries, the ``area`` law takes the largest centred box of an
     allowed aspect, the ``height`` law the whole frame.
@@ -53,6 +56,7 @@ class RandomResizedCrop(Op[Box]):
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     law: Law = "area"
+    short_side: tuple[float, float] | None = None
 
     resizes: ClassVar[bool] = True
 
@@ -61,10 +65,15 @@ class RandomResizedCrop(Op[Box]):
         _check_size(self)
         object.__setattr__(self, "area", pair("area", self.area, "(0, 1]"))
         object.__setattr__(self, "aspect", pair("aspect", self.aspect, "(0, inf)"))
+        if self.short_side is not None:
+            sides = pair("short_side", self.short_side, f"[{self.size}, inf)")
+            object.__setattr__(self, "short_side", sides)
         if self.law not in ("area", "height"):
             raise UserError(f"law = {self.law}", "is not a law", "give area or height")
 
     def _draw(self, generator: torch.Generator | None, shape: Shape) -> Box:
+        if self.short_side is not None:
+            return box_by_short_side(generator, shape[2], shape[3], self.size, self.short_side)
         law = box_by_area if self.law == "area" else box_by_height
         return law(generator, shape[2], shape[3], self.area, self.aspect)
 
@@ -307,6 +316,31 @@ def box_by_height(
         if fits and smallest <= box_h * box_w <= largest:
             return _place(generator, height, width, box_h, box_w)
     return Box(0, 0, height, width)
+
+
+def box_by_short_side(
+    generator: torch.Generator | None,
+    height: int,
+    width: int,
+    size: int,
+    short_side: tuple[float, float],
+) -> Box:
+    """Draw the square that a crop of ``size`` covers in frames resized to a drawn short side.
+
+    Args:
+        generator: CPU generator.
+        height: of the frame.
+        width: of the frame.
+        size: side of the crop.
+        short_side: range of the short side of the resized frame, at least ``size``.
+
+    Example:
+        >>> box_by_short_side(torch.Generator().manual_seed(0), 240, 320, 224, (224, 224))[2:]
+        (240, 240)
+    """
+    share = size / uniform(generator, *short_side)
+    side = max(1, round(share * min(height, width)))
+    return _place(generator, height, width, side, side)
 
 
 def cut_box(clip_CTHW: Tensor, box: Box) -> Tensor:

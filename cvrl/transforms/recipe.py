@@ -220,7 +220,9 @@ class Recipe:
         """
         views = [
             [
-                replace(op, size=size, area=area) if isinstance(op, RandomResizedCrop) else op
+                replace(op, size=size, area=area, short_side=None)
+                if isinstance(op, RandomResizedCrop)
+                else op
                 for op in ops
             ]
             for ops in self.views

@@ -127,6 +127,8 @@ def rho(
     blur_sigma: Range = (0.1, 2.0),
     erase_p: float = 0.0,
     erase_weight: Range = (0.0, 0.3),
+    short_side: Range | None = None,
+    grey_first: bool = False,
     normalise: bool = True,
     consistent: bool = True,
 ) -> Recipe:
@@ -151,6 +153,8 @@ def rho(
         blur_sigma: standard deviation of the blur in pixels.
         erase_p: probability of adding a frame of the clip to all its frames (background erasing).
         erase_weight: range of that frame's weight.
+        short_side: in place of area and aspect, see :class:`RandomResizedCrop`; for fine-tuning.
+        grey_first: drop the colour before the jitter, as SlowFast does in fine-tuning.
         normalise: subtract 0.45 and divide by 0.225 at the end.
         consistent: draw once a clip; False draws for every frame.
 
@@ -158,18 +162,19 @@ def rho(
         >>> rho(size=112).normalised
         True
     """
+    colours = ColorJitter(
+        p=jitter_p,
+        brightness=jitter,
+        contrast=jitter,
+        saturation=jitter,
+        hue=hue,
+        model="torchvision",
+    )
+    grey = Grayscale(p=grey_p)
     ops: Ops = [
-        RandomResizedCrop(size=size, area=area, aspect=aspect),
+        RandomResizedCrop(size=size, area=area, aspect=aspect, short_side=short_side),
         HorizontalFlip(p=flip_p),
-        ColorJitter(
-            p=jitter_p,
-            brightness=jitter,
-            contrast=jitter,
-            saturation=jitter,
-            hue=hue,
-            model="torchvision",
-        ),
-        Grayscale(p=grey_p),
+        *([grey, colours] if grey_first else [colours, grey]),
         GaussianBlur(p=blur_p, sigma=blur_sigma, padding="replicate"),
         *_erase(erase_p, erase_weight),
         *_normalise(normalise),
@@ -185,6 +190,7 @@ def supervised(
     flip_p: float = 0.5,
     jitter_p: float = 0.8,
     jitter_strength: float = 0.0,
+    short_side: Range | None = None,
     normalise: bool = False,
     consistent: bool = True,
 ) -> Recipe:
@@ -199,6 +205,7 @@ def supervised(
         flip_p: probability of mirroring.
         jitter_p: probability of colour jitter, where it has any strength.
         jitter_strength: as in :func:`cvrl`; 0 leaves colours alone.
+        short_side: in place of area and aspect, see :class:`RandomResizedCrop`; SlowFast's.
         normalise: subtract 0.45 and divide by 0.225 at the end.
         consistent: draw once a clip; False draws for every frame.
 
@@ -207,7 +214,7 @@ def supervised(
         2
     """
     ops: Ops = [
-        RandomResizedCrop(size=size, area=area, aspect=aspect, law="height"),
+        RandomResizedCrop(size=size, area=area, aspect=aspect, law="height", short_side=short_side),
         HorizontalFlip(p=flip_p),
         *([_jitter(jitter_p, jitter_strength)] if jitter_strength > 0 else []),
         *_normalise(normalise),

@@ -20,7 +20,14 @@ from cvrl.transforms import (
     Resize,
     Rotate,
 )
-from cvrl.transforms.geometry import Box, box_by_area, box_by_height, cut_box, resize
+from cvrl.transforms.geometry import (
+    Box,
+    box_by_area,
+    box_by_height,
+    box_by_short_side,
+    cut_box,
+    resize,
+)
 from cvrl.utils.errors import UserError
 
 Draw = Callable[[torch.Generator, int, int, tuple[float, float], tuple[float, float]], Box]
@@ -167,6 +174,21 @@ def test_places_are_even(law: Draw) -> None:
     assert distance_from_uniform([box.top for box in boxes], -0.5, 150.5) < 0.05
     assert distance_from_uniform([box.left for box in boxes], -0.5, 200.5) < 0.05
     assert {0, 150} <= {box.top for box in boxes}
+
+
+def test_a_crop_from_a_drawn_short_side_is_slowfasts() -> None:
+    """Sides of the square are short * 224 / s for an even s, and it may lie anywhere."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = [box_by_short_side(generator, 240, 320, 224, (256, 320)) for _ in range(4000)]
+    assert {box.height - box.width for box in boxes} == {0}
+    s = torch.tensor([240 * 224 / box.height for box in boxes])
+    assert 255 < s.min() < 257 and 318.5 < s.max() < 321.5
+    assert abs(s.mean() - 288) < 1
+    shares = torch.tensor([box.height * box.width / (240 * 320) for box in boxes])
+    assert abs(shares.min() - 0.3675) < 0.002 and abs(shares.max() - 0.574) < 0.002
+    for axis, spare in ((0, 240), (1, 320)):
+        where = [box[axis] / (spare - box.height) for box in boxes]
+        assert min(where) == 0 and max(where) == 1 and abs(sum(where) / len(where) - 0.5) < 0.02
 
 
 def test_where_no_box_fits_the_fallbacks_differ() -> None:
