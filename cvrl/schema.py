@@ -87,6 +87,7 @@ class OptimConfig:
     weight_decay: float = _in("[0, inf)", 1e-6)  # on weights only, not on biases or batch norm
     momentum: float = _in("[0, 1)", 0.9)
     warmup_epochs: float = _in("[0, inf)", 5.0)  # epochs
+    cosine_under_warmup: bool = False  # the cosine begins at step 0, as in CVRL's code
     clip_norm: float | None = _in("(0, inf)", None)  # gradient norm; null: not clipped
     final_lr: float = _in("[0, inf)", 0.0)  # where the cosine ends, on the scale of `lr`
 

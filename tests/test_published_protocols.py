@@ -1,5 +1,6 @@
 """Configs with a published number run the paper's protocol: constants of the official files."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from cvrl.config import load_config
 from cvrl.data.clips import clip_indices, timeline
 from cvrl.engine.build import build_recipe, clip_spec
+from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.schema import TestConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -36,6 +38,24 @@ def test_a_config_that_promises_256_pixels_is_tested_at_256() -> None:
         header = "".join(line for line in path.read_text().splitlines(True) if line[0] == "#")
         if "3 crops of 256 pixels" in header and path.parent.name != "base":
             assert load_config(path, DATA).test.size == 256, path
+
+
+# CVRL's pre-training (cvrl_pretrain_k600_200ep.yaml and its code): peak 0.32 for a batch of
+# 1024, a warm-up of 1787 of 71488 steps over which the cosine runs already, L2 term 1e-6 w^2 / 2
+# beside the sum of the two directions of the loss, which is twice our mean.
+@pytest.mark.parametrize("name", ["cvrl_r3d50_k400", "cvrl_r3d50_k400_800ep"])
+def test_cvrl_pretrains_as_its_code(name: str) -> None:
+    config = load_config(CONFIGS / "pretrain" / f"{name}.yaml", DATA)
+    optim, train = config.optim, config.train
+    assert (optim.lr, optim.reference_batch, train.batch_size) == (0.32, 1024, 1024)
+    assert optim.weight_decay == 1e-6 / 2
+    assert config.encoder.keywords["init"] == "cvrl" and optim.cosine_under_warmup
+    steps, warm = 71_488, 1_787
+    rate = cosine_with_warmup(0.32, steps, warm, under_warmup=True)
+    expected = [0.16 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+    expected[:warm] = [expected[warm] * step / warm for step in range(warm)]
+    assert np.allclose(rate, expected, atol=1e-12)
+    assert rate.max() == pytest.approx(0.3195, abs=1e-4)
 
 
 # SlowFast trains probes and fine-tunes on crops of 224 pixels from a short side of 256 to 320

@@ -240,7 +240,11 @@ def build_schedule(config: Config, videos: int) -> Schedule:
     scale = train.batch_size / optim.reference_batch if optim.reference_batch else 1.0
     warmup_steps = min(round(optim.warmup_epochs * steps_per_epoch), total_steps)
     lr_at = cosine_with_warmup(
-        optim.lr * scale, total_steps, warmup_steps, final=optim.final_lr * scale
+        optim.lr * scale,
+        total_steps,
+        warmup_steps,
+        final=optim.final_lr * scale,
+        under_warmup=optim.cosine_under_warmup,
     )
     return Schedule(steps_per_epoch, total_steps, optim.lr * scale, lr_at)
 

@@ -24,6 +24,7 @@ from cvrl.data.dataset import Batch
 from cvrl.losses.contrastive import info_nce, nce_pair, nce_pair_of_views
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder
+from cvrl.models.initial_weights import init_as_keras
 from cvrl.task import Task
 
 
@@ -70,6 +71,8 @@ class SimCLR(Task):
         self.projector = heads.mlp(
             encoder.dim, hidden, hidden_layers, dim, bn_momentum=head_bn_momentum
         )
+        if encoder.spec.get("init") == "cvrl":  # its head is drawn alike
+            init_as_keras(self.projector)
         self.temperature = temperature
         self.loss_of = {"info_nce": self._info_nce, "nce_pair": self._nce_pair}[loss]
         self.negatives = negatives

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from cvrl.models.hf import TokenMap, build_token_map
+from cvrl.models.initial_weights import draw_weights
 from cvrl.models.inputs import channels_of, clip_input, replace_first_conv
 from cvrl.models.training_speed.recompute import Maps, blocks_of, in_parts, recomputed
 from cvrl.utils.errors import UserError
@@ -31,8 +32,7 @@ class Encoder(nn.Module):
     Made by :func:`build_encoder`.
 
     Attributes:
-        input: what the stem is fed: the clips themselves, or differences of their frames, see
-            :mod:`cvrl.models.inputs`. It has no weights.
+        input: makes frames or their differences for the stem, see :mod:`cvrl.models.inputs`.
         dim: D, dimensions of the pooled feature.
         stage_dims: channels of each map that :meth:`stages` returns, ``pooled`` included.
         strides: how many frames, rows and columns of the clip one cell of ``res5`` steps over.
@@ -156,7 +156,9 @@ class Encoder(nn.Module):
             )
 
 
-def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
+def build_encoder(
+    name: str, *, input: str = "rgb", init: str = "library", **keywords: Any
+) -> Encoder:
     """Make an encoder, with fresh random weights but for ``hf``.
 
     Batch norm everywhere has momentum 0.1 and eps 1e-5.
@@ -172,7 +174,8 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
             * ``hf``: VideoMAE, V-JEPA 2, TimeSformer or ViViT of ``transformers``, with the weights
               of a stored model, see :mod:`cvrl.models.hf`.
         input: what the network is fed: ``rgb``, ``residual``, ``derivatives`` or ``alternating``,
-            see :mod:`cvrl.models.inputs`; ``hf`` takes ``rgb`` alone.
+            see :mod:`cvrl.models.inputs`; ``hf`` takes ``rgb``.
+        init: ``library``, or ``cvrl`` as in CVRL's code: :mod:`cvrl.models.initial_weights`.
         keywords: of ``r3d_small``: ``width`` (channels of the stem; D is 8 times as much),
             ``blocks`` (residual blocks in each of the four stages), ``stem_kernel`` and
             ``stem_stride`` (time, height, width). ``hf``: :func:`cvrl.models.hf.build_token_map`.
@@ -194,18 +197,15 @@ def build_encoder(name: str, *, input: str = "rgb", **keywords: Any) -> Encoder:
     if parts.clip_shape is not None and input != "rgb":
         raise UserError(f"clip.input = {input}", f"does not suit encoder {name}", "use rgb")
     spec = {"name": name, **(parts.spec or plain)}
+    if init != "library":
+        draw_weights(nn.ModuleList([parts.stem, *parts.stages]), init)
+        spec["init"] = init
     if input != "rgb":  # specs of rgb encoders stay as they were before there was a choice
         spec["input"] = input
     if channels_of(input) != CHANNELS:
         replace_first_conv(parts.stem, channels_of(input))
-    return Encoder(
-        parts.stem,
-        parts.stages,
-        stage_dims=parts.dims,
-        strides=parts.strides,
-        spec=spec,
-        clip_shape=parts.clip_shape,
-    )
+    facts: dict[str, Any] = {"strides": parts.strides, "clip_shape": parts.clip_shape}
+    return Encoder(parts.stem, parts.stages, stage_dims=parts.dims, spec=spec, **facts)
 
 
 class _Parts(NamedTuple):
@@ -237,9 +237,9 @@ def _r3d_small(
 ) -> _Parts:
     """R3D-18 made thin: its stem and its blocks, fewer channels, res2 at half the height and width.
 
-    Every block sees three frames. On little data and time that learns motion where the bottleneck
-    blocks of the 50-layer nets, which see one frame until res4, do not yet. ``time_strides`` are
-    those of the four stages; smaller ones keep more time steps for what compares them.
+    Every block sees three frames, which learns motion on little data and time where the bottleneck
+    blocks of the 50-layer nets, one frame until res4, do not yet. Smaller ``time_strides`` of the
+    four stages keep more time steps for what compares them.
     """
     if type(width) is not int or width < 1:
         raise UserError(f"encoder.width = {width!r}", "is no number of channels", "give 16 or so")
@@ -285,8 +285,8 @@ def _bottleneck_resnet(
 ) -> _Parts:
     """Bottleneck blocks (t,1,1) (1,3,3) (1,1,1), without temporal stride after the stem.
 
-    pytorchvideo's ``create_resnet`` from its own parts, because it knows only the depths 50, 101
-    and 152. Weights start as there: He et al., and 0 for the last norm of every block.
+    pytorchvideo's ``create_resnet`` of other depths. Weights start as there: He et al., and 0 for
+    the last norm of every block.
     """
     library = _pytorchvideo()
     width = 64
@@ -311,13 +311,13 @@ def _bottleneck_resnet(
 
 
 def _bottleneck_stage(dim_in: int, dim_out: int, depth: int, frames: int, stride: int) -> nn.Module:
-    library = _pytorchvideo()
-    stage: nn.Module = library.resnet.create_res_stage(
+    resnet = _pytorchvideo().resnet
+    stage: nn.Module = resnet.create_res_stage(
         depth=depth,
         dim_in=dim_in,
         dim_inner=dim_out // 4,
         dim_out=dim_out,
-        bottleneck=library.resnet.create_bottleneck_block,
+        bottleneck=resnet.create_bottleneck_block,
         conv_a_kernel_size=(frames, 1, 1),
         conv_a_stride=(1, 1, 1),
         conv_a_padding=(frames // 2, 0, 0),

@@ -273,8 +273,11 @@ def _check_same_encoder(run: Run, study: Study, runs: Mapping[Run, Config]) -> N
     source = study.arms[run.arm].source
     if source is None:
         return
-    ours, theirs = runs[run].encoder, runs[run._replace(arm=source)].encoder
-    if (ours.name, ours.keywords) != (theirs.name, theirs.keywords):
+    ours, theirs = (
+        {**one.keywords, "name": one.name, "init": None}  # how weights began does not matter here
+        for one in (runs[run].encoder, runs[run._replace(arm=source)].encoder)
+    )
+    if ours != theirs:
         reason = f"has another encoder than {source}, which it starts from"
         raise UserError(f"arms.{run.arm}", reason, "give both the same encoder section")
 
