@@ -58,7 +58,7 @@ def about_clips(encoder: Encoder, options: Options, request: ClipRequest) -> dic
         "clip_frames": encoder.clip.frames,
         "clip_stride": encoder.clip.stride,
         "short_video": encoder.clip.short_video,
-        **about_size(encoder),
+        **(about_size(encoder) if request.pixels is None else {"size": encoder.size}),
         "crop_bars": encoder.clip.crop_bars,
         "stage": "res5, max-pooled" if request.max_pooled else "pooled",
         "seed": options.seed,

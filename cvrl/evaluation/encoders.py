@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -22,9 +22,12 @@ from cvrl.evaluation.protocols.retrieval import MaxPooledMap
 from cvrl.models.backbones import Encoder
 from cvrl.models.heads import ClassHead
 from cvrl.models.hog_mbh import HogMbh
+from cvrl.transforms import published
+from cvrl.transforms.recipe import Recipe
 from cvrl.utils.errors import UserError
 
 BASELINES: dict[str, Callable[[], nn.Module]] = {"hog_mbh": HogMbh}
+PIXELS: dict[str, Callable[..., Recipe]] = {"vcop": published.vcop, "coclr": published.coclr}
 View = tuple[Stage, Perturbation]
 """Which stage of a network looks at clips that show what."""
 
@@ -39,6 +42,7 @@ class ClipRequest:
         half_overlap: dense clips overlap by half.
         max_pooled: the feature is the last map, max-pooled, in place of its mean.
         project: the trained network also competes behind its projection head.
+        pixels: whose evaluation transform: the encoder's own (None), or VCOP's or CoCLR's.
     """
 
     clips: int | None
@@ -46,6 +50,7 @@ class ClipRequest:
     half_overlap: bool = False
     max_pooled: bool = False
     project: bool = False
+    pixels: Literal["vcop", "coclr"] | None = None
 
 
 @dataclass(frozen=True)
@@ -232,4 +237,8 @@ def clips_of(
     how: dict[str, Any] = {"reader": reader, "shows": options.shows, "seed": options.seed}
     how |= {"every_seconds": request.every_seconds, "half_overlap": request.half_overlap}
     how |= {"name_bad": options.allow_missing}
-    return EvalDataset(manifest, encoder.clip, request.clips or 1, transform_of(encoder), **how)
+    transform = transform_of(encoder)
+    if request.pixels is not None:
+        normalised = isinstance(transform, Recipe) and transform.normalised
+        transform = PIXELS[request.pixels](encoder.size or 0, normalise=normalised)
+    return EvalDataset(manifest, encoder.clip, request.clips or 1, transform, **how)

@@ -3,10 +3,12 @@
 The training part is the gallery and the test part asks. Published numbers come from two recipes
 that differ in clips, features and centring and must not share a table:
 
-* ``vcop`` (Xu et al., CVPR 2019): ten clips a video, the last map max-pooled by two in height and
+* ``vcop`` (Xu et al., CVPR 2019): ten clips a video, the centre of 112 pixels of frames stretched
+  to 128 x 171 (scaled to the encoder's size), the last map max-pooled by two in height and
   width and kept spatial, its mean over the clips, cosine. Their loader leaves out the last videos
   of a list that do not fill a batch; here all are scored.
-* ``coclr`` (Han et al., arXiv 2010.09709): windows that overlap by half, their mean feature, from
+* ``coclr`` (Han et al., arXiv 2010.09709): windows that overlap by half, the centre of 224 pixels
+  of frames with a short side of 256 (scaled to the encoder's size), their mean feature, from
   which each part's own mean is taken, cosine. The queries are centred together, so a score depends
   on which others are asked (transductive). Their transform jitters colours; here it does not.
 * ``default``: evenly spread clips, their mean feature, the gallery's mean taken from both parts,

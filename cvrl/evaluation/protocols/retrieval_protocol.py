@@ -34,6 +34,7 @@ class _Words:
     """A recipe in words, for the card."""
 
     clips: str
+    pixels: str
     feature: str
     centring: str
     notes: tuple[str, ...] = ()
@@ -41,14 +42,16 @@ class _Words:
 
 _WORDS: dict[RetrievalRecipe, _Words] = {
     "default": _Words(
-        "spread evenly", "pooled, mean over clips", "the gallery's mean, from both parts"
+        "spread evenly", "centre", "pooled, mean over clips", "the gallery's mean, from both parts"
     ),
     "vcop": _Words(
-        "spread evenly", "res5 max-pooled by 1 x 2 x 2, mean over clips", "none",
+        "spread evenly", "centre 112 of 128 x 171",
+        "res5 max-pooled by 1 x 2 x 2, mean over clips", "none",
         ("retrieval as VCOP, but its loader leaves the last videos of a list out, and this none",),
     ),
     "coclr": _Words(
-        "half-overlapping windows", "pooled, mean over clips", "each part's own mean",
+        "half-overlapping windows", "centre 224 of a short side of 256",
+        "pooled, mean over clips", "each part's own mean",
         (
             "retrieval as CoCLR, without its random colours; transductive: the queries are centred "
             "by their own mean, so a score depends on which others are asked",
@@ -70,8 +73,8 @@ def retrieval_intake(recipe: RetrievalRecipe, clips_per_video: int) -> ClipReque
     """
     return {
         "default": ClipRequest(clips_per_video),
-        "vcop": ClipRequest(VCOP_CLIPS, max_pooled=True),
-        "coclr": ClipRequest(None, half_overlap=True),
+        "vcop": ClipRequest(VCOP_CLIPS, max_pooled=True, pixels="vcop"),
+        "coclr": ClipRequest(None, half_overlap=True, pixels="coclr"),
     }[recipe]
 
 
@@ -98,6 +101,7 @@ def run_retrieval(inputs: ProtocolInputs) -> Outcome:
     last.details["median_rank"] = chance.median_rank
     settings = {
         "clips": words.clips,
+        "pixels": words.pixels,
         "feature": words.feature,
         "centring": words.centring,
         "similarity": "cosine",
