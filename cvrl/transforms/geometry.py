@@ -40,8 +40,8 @@ class RandomResizedCrop(Op[Box]):
             and SlowFast); ``height`` draws the aspect evenly, then the height evenly among those
             that satisfy the area (TensorFlow's ``sample_distorted_bounding_box``, so CVRL).
         short_side: in place of area and aspect, the short side in pixels to which the frames would
-            be resized before a square of ``size`` is cut (SlowFast's supervised training, 256 to
-            320), drawn evenly. The square is cut first here, and resized.
+            be resized before a square of ``size`` is cut (SlowFast's 256 to 320), drawn evenly.
+            The square is cut first here, and resized.
 
     Where no box is found in a number of tries, the ``area`` law takes the largest centred box of an
     allowed aspect, the ``height`` law the whole frame.
@@ -338,8 +338,7 @@ def box_by_short_side(
         >>> box_by_short_side(torch.Generator().manual_seed(0), 240, 320, 224, (224, 224))[2:]
         (240, 240)
     """
-    share = size / uniform(generator, *short_side)
-    side = max(1, round(share * min(height, width)))
+    side = max(1, round(size / uniform(generator, *short_side) * min(height, width)))
     return _place(generator, height, width, side, side)
 
 
