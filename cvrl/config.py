@@ -28,6 +28,7 @@ from cvrl.schema import Config as Config
 from cvrl.schema import DataConfig as DataConfig
 from cvrl.schema import EncoderConfig as EncoderConfig
 from cvrl.schema import EvalConfig as EvalConfig
+from cvrl.schema import LimitsConfig as LimitsConfig
 from cvrl.schema import LogConfig as LogConfig
 from cvrl.schema import OptimConfig as OptimConfig
 from cvrl.schema import TestConfig as TestConfig

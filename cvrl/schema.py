@@ -9,12 +9,27 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import MISSING
 
+from cvrl.video.limits import Limits
+
 T = TypeVar("T")
 
 
 def _in(interval: str, default: T) -> T:
     """A field with a range, written as in mathematics: ``[0, 1)`` holds 0 and not 1."""
     return field(default=default, metadata={"interval": interval})
+
+
+@dataclass
+class LimitsConfig:
+    """What one video may cost before it is given up, see :class:`cvrl.video.limits.Limits`."""
+
+    max_pixels: int = _in("[1, inf)", Limits.max_pixels)  # height times width of a frame
+    max_frames: int = _in("[1, inf)", Limits.max_frames)  # in a video
+    max_packets: int = _in("[1, inf)", Limits.max_packets)  # in a file, of sound too
+    max_bytes: int = _in("[1, inf)", Limits.max_bytes)  # of a file
+    max_seconds: float = _in("(0, inf)", Limits.max_seconds)  # of the processor without progress
+    max_read_ratio: float = _in("(0, inf)", Limits.max_read_ratio)  # bytes read / bytes of file
+    max_pixel_ratio: float = _in("(0, inf)", Limits.max_pixel_ratio)  # pixels decoded / bytes
 
 
 @dataclass
@@ -41,6 +56,7 @@ class DataConfig:
     cache_short_side: int = _in("[0, inf)", 0)  # pixels of what is kept; goes with `cache_dir`
     augment_on: Literal["auto", "worker", "device"] = "auto"  # all but crops; auto: on a GPU
     max_bad_fraction: float = _in("[0, 1]", 0.1)  # of the videos; more bad ones stop the run
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 @dataclass

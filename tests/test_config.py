@@ -310,6 +310,7 @@ def test_a_reference_that_leads_nowhere_is_refused(write: Write, value: str) -> 
         ("data.hold_out=1", "at least 0 and below 1"),
         ("data.hold_out=-0.1", "at least 0 and below 1"),
         ("data.max_bad_fraction=1.1", "at least 0 and at most 1"),
+        ("data.limits.max_frames=0", "at least 1"),
         ("data.workers=-1", "at least 0"),
         ("data.cache_short_side=-1", "at least 0"),
         ("clip.frames=0", "at least 1"),

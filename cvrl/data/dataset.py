@@ -26,7 +26,8 @@ from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng, torch_generator
 from cvrl.video.frame_cache import FrameCache, FrameSource
 from cvrl.video.packet_cache import PacketIndexCache
-from cvrl.video.reader import Decoder, Limits, PacketIndex, open_video
+from cvrl.video.packet_index import PacketIndex, user_store
+from cvrl.video.reader import Decoder, Limits, open_video
 
 # What a generator is for is the last part of its key, so that no two uses share draws.
 FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE, FOR_ARRANGEMENT = 0, 1, 2, 4
@@ -126,7 +127,8 @@ class VideoReader:
         cache: keeps decoded frames; None decodes each time.
         decoder: who decodes, see :func:`cvrl.video.reader.open_video`.
         cameras: names of the files in an event's folder, where paths are those of events.
-        packet_cache: keeps each file's packet index for its next visit; None: reads it each time.
+        packet_cache: keeps each file's packet index for its next visit; None: keeps only those of
+            long files, on disk.
     """
 
     limits: Limits = Limits()
@@ -143,11 +145,10 @@ class VideoReader:
         return CroppedVideo(video) if spec is not None and spec.crop_bars else video
 
     def _open(self, path: str) -> FrameSource:
+        packet_cache = self.packet_cache or PacketIndexCache(0, user_store())
         if self.cache is not None:
-            return self.cache.open(path, self.limits, self.decoder)
-        return open_video(
-            path, limits=self.limits, decoder=self.decoder, packet_cache=self.packet_cache
-        )
+            return self.cache.open(path, self.limits, self.decoder, packet_cache)
+        return open_video(path, limits=self.limits, decoder=self.decoder, packet_cache=packet_cache)
 
 
 class TrainDataset(Dataset[Sample]):

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,9 @@ from cvrl.transforms.recipes import Recipe
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import integer_seed
 from cvrl.video.frame_cache import FrameCache
+from cvrl.video.limits import Limits
 from cvrl.video.packet_cache import PacketIndexCache
+from cvrl.video.packet_index import PacketIndexStore, user_store
 
 logger = logging.getLogger("cvrl")
 
@@ -149,8 +152,10 @@ def build_recipe(config: Config) -> Recipe:
 def build_reader(config: Config) -> VideoReader:
     """How the run opens its files, with a cache of decoded frames where one is asked for."""
     data = config.data
+    limits = Limits(**asdict(data.limits))
     if data.cache_dir is None:
-        return VideoReader(decoder=data.decoder, packet_cache=PacketIndexCache())
+        packet_cache = PacketIndexCache(store=user_store())
+        return VideoReader(limits, decoder=data.decoder, packet_cache=packet_cache)
     if data.cache_short_side < 1:
         raise UserError(
             "data.cache_short_side",
@@ -158,7 +163,8 @@ def build_reader(config: Config) -> VideoReader:
             f"set it to {kept_side(config)} or so",
         )
     cache = FrameCache(data.cache_dir, data.cache_short_side)
-    return VideoReader(cache=cache, decoder=data.decoder)
+    packet_cache = PacketIndexCache(store=PacketIndexStore(Path(data.cache_dir) / "packet_index"))
+    return VideoReader(limits, cache, data.decoder, packet_cache=packet_cache)
 
 
 def kept_side(config: Config) -> int:

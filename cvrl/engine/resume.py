@@ -16,7 +16,10 @@ from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
 # What may differ between a run and its continuation: these do not change what is computed.
-FREE = ("name", "output", "checkpoint", "log", "eval", "data.workers", "data.cache_dir")
+FREE = (
+    *("name", "output", "checkpoint", "log", "eval"),
+    *("data.workers", "data.cache_dir", "data.limits"),
+)
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "decord2", "av", "accelerate", "numpy")
 
 

@@ -7,6 +7,7 @@ facts come as a plain line now and then.
 import json
 import logging
 import math
+import multiprocessing
 import os
 import sys
 import time
@@ -99,6 +100,46 @@ def track(
             logger.info(
                 "%s: %d of %d %s, %.1f/s, %.0f s left", description, done, total, unit, rate, left
             )
+
+
+class Gauge:
+    """Progress of one long task, told by the caller: a bar on a terminal, else a line now and then.
+
+    A process that another one started for its work draws no bar, which would cross the others'.
+
+    Args:
+        description: what is being done.
+        total: what :meth:`update` counts up to.
+
+    Example:
+        >>> gauge = Gauge("reading", total=100)
+        >>> gauge.update(50)
+        >>> gauge.close()
+    """
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description, self._total = description, max(total, 1)
+        self._said = time.monotonic() - SECONDS_BETWEEN_LINES
+        self._bar = None
+        if console().is_terminal and multiprocessing.parent_process() is None:
+            self._bar = bar()
+            self._row = self._bar.add_task(description, total=self._total)
+            self._bar.start()
+
+    def update(self, done: int) -> None:
+        """Say how much is done by now."""
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._row, completed=min(done, self._total))
+        elif now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            share = 100 * min(done / self._total, 1)
+            logger.info("%s: %.0f %%", self._description, share)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 class MetricLog:

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from cvrl.utils.io import atomic_path
 from cvrl.video.limits import check_file
+from cvrl.video.packet_cache import PacketIndexCache
+from cvrl.video.packet_index import PacketIndex
 from cvrl.video.reader import Decoder, Limits, open_video
 
 logger = logging.getLogger("cvrl")
@@ -100,13 +102,20 @@ class FrameCache:
         self._full = False
         self._asked = 0
 
-    def open(self, path: str, limits: Limits, decoder: Decoder = "pyav") -> FrameSource:
+    def open(
+        self,
+        path: str,
+        limits: Limits,
+        decoder: Decoder = "pyav",
+        packet_cache: PacketIndexCache[PacketIndex] | None = None,
+    ) -> FrameSource:
         """The cached video at ``path``; decoded and kept on the first call.
 
         Args:
             path: of the file or folder.
             limits: what it may cost.
             decoder: who decodes it, see :func:`cvrl.video.reader.open_video`.
+            packet_cache: for videos that are not kept here.
 
         Raises:
             CorruptVideoError: the file cannot be decoded.
@@ -116,7 +125,7 @@ class FrameCache:
         kind = f"{self.short_side}-lossy" if decoder == "lossy" else str(self.short_side)
         entry = self.folder / f"{self._content(path)}-{kind}.npy"
         if not entry.exists():
-            video = open_video(path, limits=limits, decoder=decoder)
+            video = open_video(path, limits=limits, decoder=decoder, packet_cache=packet_cache)
             if self._is_full() or Path(path).is_dir():
                 return video
             try:

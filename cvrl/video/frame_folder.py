@@ -179,11 +179,12 @@ class FramesFolder:
             >>> FramesFolder(folder, fps=25.0, limits=Limits()).read([0])[0, 0, 0].tolist()
             [7, 7, 7]
         """
-        clock = self._limits.clock(self._folder)
+        work = self._limits.work(self._folder)
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
         for row, index in enumerate(indices):
-            clock.check()
+            work.check()
             frames[row] = self._image(index, self.size)
+            work.frame(*self.size)
         return frames
 
     def _image(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:

@@ -1,21 +1,38 @@
-"""What one video may cost a worker before it is given up: pixels, frames, seconds."""
+"""What one video may cost before it is given up, counted in work and not in hours.
+
+A long file, or a busy machine, is no reason to refuse a video. So bytes, packets, frames and pixels
+are counted, some of them in proportion to the file, and time is that of the processor since the
+last packet or frame came.
+"""
 
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from cvrl.utils.errors import CorruptVideoError
+
+READ_SLACK = 2**26  # bytes read beyond `max_read_ratio`; a container repeats its headers
+PIXEL_SLACK = 2**36  # pixels decoded beyond `max_pixel_ratio`: a minute or so
+PATIENCE = 5  # waits for a disk of so many times `max_seconds`
 
 
 @dataclass(frozen=True)
 class Limits:
     """The most one video may cost, so that a hostile file can neither hang nor exhaust a worker.
 
+    In the config of a run they are the keys ``data.limits.*``.
+
     Attributes:
         max_pixels: height times width of a frame. The default lets 8K through.
         max_frames: frames in a file. The default is ten hours at 30 frames a second.
-        max_seconds: wall time of one ``open_video`` or one ``frames()`` call.
+        max_packets: packets of all streams, sound and subtitles too.
+        max_bytes: size of the file.
+        max_seconds: processor time from one packet or frame to the next, in one ``open_video`` or
+            ``frames()`` call; waiting for a disk or for other processes does not count.
+        max_read_ratio: bytes of packets read in one call, in sizes of the file.
+        max_pixel_ratio: pixels decoded in one call, per byte of the file.
 
     Raises:
         ValueError: a limit that is not above zero.
@@ -27,7 +44,11 @@ class Limits:
 
     max_pixels: int = 2**25
     max_frames: int = 2**20
+    max_packets: int = 2**24
+    max_bytes: int = 2**40
     max_seconds: float = 60.0
+    max_read_ratio: float = 8.0
+    max_pixel_ratio: float = 2.0**16
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can keep."""
@@ -71,53 +92,102 @@ class Limits:
         """
         return {"max_pixels": str(2 * self.max_pixels + 2**16)}
 
-    def clock(self, path: str) -> "Clock":
-        """A clock that starts now and stops work on ``path`` after ``max_seconds``.
+    def work(self, path: str) -> "Work":
+        """A count of the work on one video, from nothing.
+
+        Raises:
+            CorruptVideoError: the file has more bytes than ``max_bytes``.
 
         Example:
-            >>> Limits(max_seconds=60).clock("a.mp4").left() > 50
-            True
+            >>> Limits(max_seconds=60.0).work("a.mp4").patience
+            300.0
         """
-        return Clock(path, self.max_seconds)
+        size = os.path.getsize(path) if os.path.isfile(path) else None
+        if size is not None and size > self.max_bytes:
+            reason = f"a file of {size} bytes is over the limit max_bytes={self.max_bytes}"
+            raise CorruptVideoError(path, reason)
+        return Work(path, self, size)
 
 
-class Clock:
-    """The time one call may take.
+class Work:
+    """The work that one call does on a video, held against the limits as it is done.
 
     Args:
         path: the video, for the error.
-        seconds: wall time from now.
+        limits: what it may cost.
+        size: of the file in bytes; None where work is not held against it.
+
+    Attributes:
+        bytes_read: of packets, so far.
+        watch: is told ``bytes_read`` after each packet, to show progress.
 
     Example:
-        >>> Clock("a.mp4", 60.0).check()
+        >>> work = Work("a.mp4", Limits(), size=5000)
+        >>> work.packet(100)
+        >>> work.frame(1080, 1920)
+        >>> work.bytes_read
+        100
     """
 
-    def __init__(self, path: str, seconds: float) -> None:
+    def __init__(self, path: str, limits: Limits, size: int | None = None) -> None:
         self._path = path
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._limits = limits
+        self._most_bytes = self._most_pixels = float("inf")
+        if size is not None:
+            self._most_bytes = READ_SLACK + limits.max_read_ratio * size
+            self._most_pixels = PIXEL_SLACK + limits.max_pixel_ratio * size
+        self.bytes_read = 0
+        self.watch: Callable[[int], None] | None = None
+        self._packets = 0
+        self._pixels = 0
+        self._last = time.thread_time()
 
-    def left(self) -> float:
-        """Seconds left, never quite zero: to the libraries zero would mean no limit.
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for one answer of the library: a disk may be slow, but not for ever."""
+        return max(PATIENCE * self._limits.max_seconds, 1e-3)  # 0 would mean no limit
 
-        Example:
-            >>> 0 < Clock("a.mp4", 1e-9).left() < 1
-            True
-        """
-        return max(self._end - time.monotonic(), 1e-3)
-
-    def check(self) -> None:
-        """Raise when the time is up.
+    def packet(self, size: int) -> None:
+        """Count a packet that has been read.
 
         Raises:
-            CorruptVideoError: the call has taken longer than it may.
-
-        Example:
-            >>> Clock("a.mp4", 60.0).check()
+            CorruptVideoError: a limit is passed.
         """
-        if time.monotonic() > self._end:
-            reason = f"took longer than the limit max_seconds={self._seconds:g}"
-            raise CorruptVideoError(self._path, reason)
+        self.check()
+        self._packets += 1
+        self.bytes_read += size
+        if self._packets > self._limits.max_packets:
+            self._refuse("has more packets than", "max_packets")
+        if self.bytes_read > self._most_bytes:
+            self._refuse("has packets of more bytes, in sizes of the file, than", "max_read_ratio")
+        if self.watch is not None:
+            self.watch(self.bytes_read)
+        self._last = time.thread_time()
+
+    def frame(self, height: int, width: int) -> None:
+        """Count a frame that has been decoded.
+
+        Raises:
+            CorruptVideoError: a limit is passed.
+        """
+        self.check()
+        self._pixels += height * width
+        if self._pixels > self._most_pixels:
+            self._refuse("has more pixels for a byte of the file than", "max_pixel_ratio")
+        self._last = time.thread_time()
+
+    def check(self) -> None:
+        """Raise where the processor has been at work for too long with nothing to show for it.
+
+        Raises:
+            CorruptVideoError: it has been.
+        """
+        if time.thread_time() - self._last > self._limits.max_seconds:
+            self._refuse("gave nothing for longer than", "max_seconds")
+
+    def _refuse(self, reason: str, limit: str) -> None:
+        value = getattr(self._limits, limit)
+        raise CorruptVideoError(self._path, f"{reason} the limit {limit}={value:.12g}")
 
 
 def check_file(path: str) -> None:

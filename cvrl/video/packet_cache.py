@@ -1,15 +1,17 @@
-"""What was found out about video files, kept in memory for their next visit.
+"""What was found out about video files, kept for their next visit.
 
 Before a file gives frames its packets are read and its first frame is decoded, which costs a few
-milliseconds; training comes back to each file in every epoch.
+milliseconds, and minutes for a recording of hours; training comes back to each file in every epoch.
 """
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sized
 from typing import Generic, Protocol, TypeVar
 
 MOST_PACKETS = 2**20  # of all files together: some 40 MB
+LONG = 0.5  # processor seconds; what took longer is kept on disk
 
 
 class Surveyed(Protocol):
@@ -23,6 +25,16 @@ class Surveyed(Protocol):
 Found = TypeVar("Found", bound=Surveyed)
 
 
+class Store(Protocol[Found]):
+    """Where results are kept on disk, see :class:`cvrl.video.packet_index.PacketIndexStore`."""
+
+    def get(self, key: Hashable) -> Found | None:
+        """What was kept under a key, or None."""
+
+    def put(self, key: Hashable, found: Found) -> None:
+        """Keep a result."""
+
+
 class PacketIndexCache(Generic[Found]):
     """The files seen last, as long as they stay as they are.
 
@@ -30,6 +42,7 @@ class PacketIndexCache(Generic[Found]):
 
     Args:
         most_packets: of all files that are kept together; beyond, the file seen least lately goes.
+        store: where what took long to find is kept for other processes and later runs.
 
     Example:
         >>> import tempfile
@@ -40,8 +53,11 @@ class PacketIndexCache(Generic[Found]):
         True
     """
 
-    def __init__(self, most_packets: int = MOST_PACKETS) -> None:
+    def __init__(
+        self, most_packets: int = MOST_PACKETS, store: "Store[Found] | None" = None
+    ) -> None:
         self._most = most_packets
+        self._store = store
         self._count = 0
         self._known: OrderedDict[Hashable, Found] = OrderedDict()
 
@@ -59,7 +75,7 @@ class PacketIndexCache(Generic[Found]):
         now = os.stat(path)
         key = (os.path.abspath(path), now.st_ino, now.st_size, now.st_mtime_ns, how)
         if key not in self._known:
-            found = look()
+            found = self._stored(key, look)
             self._known[key] = found
             self._count += len(found.packets)
             while self._count > self._most:
@@ -67,3 +83,15 @@ class PacketIndexCache(Generic[Found]):
             return found
         self._known.move_to_end(key)
         return self._known[key]
+
+    def _stored(self, key: Hashable, look: Callable[[], Found]) -> Found:
+        """What the store holds; else what a look finds, kept there if that took long."""
+        if self._store is None:
+            return look()
+        found = self._store.get(key)
+        if found is None:
+            began = time.thread_time()
+            found = look()
+            if time.thread_time() - began > LONG:
+                self._store.put(key, found)
+        return found

@@ -64,6 +64,35 @@ class Packets:
         self._dts.append(NO_TIME if dts is None else dts)
         self._size.append(size)
 
+    def columns(self) -> dict[str, NDArray[np.int64]]:
+        """All that is known of the packets, to be kept in a file; see :meth:`of_columns`."""
+        columns = {"pts": self._pts, "dts": self._dts, "size": self._size, "keys": self._key_rows}
+        return {name: np.array(column, np.int64) for name, column in columns.items()}
+
+    @classmethod
+    def of_columns(
+        cls,
+        pts: NDArray[np.int64],
+        dts: NDArray[np.int64],
+        size: NDArray[np.int64],
+        keys: NDArray[np.int64],
+    ) -> "Packets":
+        """The packets that had these columns.
+
+        Example:
+            >>> packets = Packets()
+            >>> packets.append(40, dts=0, size=7, is_key=True)
+            >>> again = Packets.of_columns(**packets.columns())
+            >>> again.is_at(0, 40, dts=0, size=7), again.reordered, again.smallest
+            (True, True, 7)
+        """
+        packets = cls()
+        packets._pts, packets._dts = array("q", pts.tolist()), array("q", dts.tolist())
+        packets._size, packets._key_rows = array("q", size.tolist()), array("q", keys.tolist())
+        packets.reordered = not np.array_equal(pts, dts)
+        packets.smallest = int(size.min(initial=size[0] if len(size) else 0))
+        return packets
+
     def is_at(self, row: int, pts: int | None, *, dts: int | None, size: int) -> bool:
         """Whether a packet read again is the one at this row.
 

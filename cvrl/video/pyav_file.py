@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvrl.utils.errors import CorruptVideoError
 from cvrl.video.container import claimed_frames, turn_of, video_stream
 from cvrl.video.decord_agreement import Traits
-from cvrl.video.limits import Clock, Limits, reason_of
+from cvrl.video.limits import Limits, Work, reason_of
 from cvrl.video.orientation import Turn
 from cvrl.video.packets import Packets, Timeline, is_b_picture, is_idr
 
@@ -41,7 +41,7 @@ class File:
         self,
         path: str,
         limits: Limits,
-        clock: Clock,
+        work: Work,
         container: "InputContainer",
         unfiltered: bool,
     ) -> None:
@@ -50,7 +50,7 @@ class File:
 
         self.path = path
         self.limits = limits
-        self.clock = clock
+        self.work = work
         self.container = container
         self._reformatter = VideoReformatter()
         self._at_start = True
@@ -75,7 +75,7 @@ class File:
         first: VideoFrame | None = None
         shown: list[int | None] = []
         probing = codec.name != "mpeg4"  # whose packets tell the order
-        for packet in self._packets():  # of every stream, to see the clock often
+        for packet in self._packets():  # of every stream, to count the work
             if packet.stream_index != self.stream.index:
                 continue
             if first is None:
@@ -131,7 +131,9 @@ class File:
     def decode(self) -> "Iterator[VideoFrame]":
         """Every frame, as it comes out of the decoder."""
         for packet in self._packets(self.stream):
-            yield from self.stream.decode(packet)
+            for frame in self.stream.decode(packet):
+                self.work.frame(frame.height, frame.width)
+                yield frame
 
     def decode_from(
         self, start: tuple[int, int], packets: Packets, timeline: Timeline, asked: Asked
@@ -164,6 +166,7 @@ class File:
                 if asked is not None:
                     self._skip(packet.pts is not None and packet.pts not in asked)
                 for frame in self.stream.decode(packet) if started else ():
+                    self.work.frame(frame.height, frame.width)
                     index = timeline.find(frame.pts)
                     if index < 0 or frame.is_corrupt:
                         return
@@ -197,7 +200,7 @@ class File:
         """Packets of these streams, or of all; at the end one that flushes the decoder."""
         try:
             for packet in self.container.demux(*streams):
-                self.clock.check()
+                self.work.packet(packet.size)
                 yield packet
         except IndexError as error:  # at the end, over a stream that turned up late
             logger.debug("%s: PyAV: %s", self.path, error)
@@ -211,7 +214,7 @@ class File:
 
 
 @contextmanager
-def opened(path: str, limits: Limits, clock: Clock, *, unfiltered: bool = False) -> Iterator[File]:
+def opened(path: str, limits: Limits, work: Work, *, unfiltered: bool = False) -> Iterator[File]:
     """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
     import av
 
@@ -224,9 +227,12 @@ def opened(path: str, limits: Limits, clock: Clock, *, unfiltered: bool = False)
                 "format_whitelist": ",".join(av.formats_available - _REFUSED),
             },
             metadata_errors="replace",
-            timeout=clock.left(),
+            timeout=work.patience,
         ) as container:
-            yield File(path, limits, clock, container, unfiltered)
+            yield File(path, limits, work, container, unfiltered)
     except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
-        clock.check()
+        work.check()
+        if isinstance(error, av.error.ExitError):
+            reason = f"the disk gave no answer for {work.patience:g} s"
+            raise CorruptVideoError(path, reason) from error
         raise CorruptVideoError(path, reason_of(error)) from error

@@ -25,9 +25,9 @@ stream, frames are scaled to the size of the first.
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -41,17 +41,19 @@ from cvrl.video.decord_agreement import decord_agrees, packets_are_frames
 from cvrl.video.decord_reader import read_with_decord
 from cvrl.video.frame_folder import FramesFolder
 from cvrl.video.frames import Video
-from cvrl.video.limits import Clock, Limits, check_file, reason_of
-from cvrl.video.orientation import Turn
+from cvrl.video.limits import Limits, Work, check_file, reason_of
 from cvrl.video.packet_cache import PacketIndexCache
-from cvrl.video.packets import Packets, Timeline, seconds
+from cvrl.video.packet_index import PacketIndex
+from cvrl.video.packets import Timeline, seconds
 from cvrl.video.presentation import ascending, clock_joints
 from cvrl.video.pyav_file import File, opened
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-__all__ = ["Limits", "Video", "open_video"]
+    from cvrl.utils.log import Gauge
+
+__all__ = ["Limits", "PacketIndex", "Video", "open_video"]
 
 logger = logging.getLogger("cvrl")
 
@@ -60,7 +62,8 @@ _DEFAULT_FPS = 25.0
 _HIGHEST_FPS = 1000  # above it a rate is a clock's: that of an mp3's cover picture is 90000
 _SKIPPABLE = frozenset(("h264", "mpeg4"))  # B-frames may be left out without harm to the others
 _SEEK_WORTH = 8  # frames that must lie between for a seek to cost less than decoding on
-_DECORD_COST = 2**30  # pixels decoded in one call, which no clock can stop
+_LONG = 3.0  # seconds, after which progress is shown
+_DECORD_COST = 2**30  # pixels decoded in one call, which no limit can stop
 Decoder = Literal["pyav", "decord", "lossy"]
 
 
@@ -70,7 +73,7 @@ def open_video(
     limits: Limits = _DEFAULT_LIMITS,
     fps: float = _DEFAULT_FPS,
     decoder: Decoder = "pyav",
-    packet_cache: "PacketIndexCache[PacketIndex] | None" = None,
+    packet_cache: PacketIndexCache[PacketIndex] | None = None,
 ) -> Video:
     """Open a video file, or a folder of jpg or png frames.
 
@@ -109,27 +112,6 @@ def open_video(
     return Video(name, _VideoFile(name, limits, packet_index))
 
 
-@dataclass(frozen=True)
-class PacketIndex:
-    """What was found out about a file before any of its frames was asked for.
-
-    ``timeline`` is None where timestamps do not tell frames apart, and a frame is known by its
-    place alone. ``coded_size`` is height and width as decoded, before the turn. ``skips`` tells
-    that the decoder may leave out frames which no other is predicted from, ``by_decord`` that
-    decord2 is wanted and may be asked.
-    """
-
-    packets: Packets
-    timeline: Timeline | None
-    times_N: NDArray[np.float64]
-    fps: float
-    coded_size: tuple[int, int]
-    turn: Turn
-    skips: bool
-    by_decord: bool
-    unfiltered: bool
-
-
 class _VideoFile:
     """The frames of one encoded file, which is opened anew for each read."""
 
@@ -144,27 +126,27 @@ class _VideoFile:
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Decode frames at ascending indices."""
-        clock = self._limits.clock(self._path)
+        work = self._limits.work(self._path)
         timeline = self._survey.timeline
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
         if timeline and self._survey.by_decord:
             span = indices[-1] - timeline.start_before(indices[0])[1] + 1
             if span * self.size[0] * self.size[1] <= _DECORD_COST:
                 decoded = read_with_decord(self._path, indices, len(self.times))
-                clock.check()
+                work.check()
                 if decoded is not None and decoded.shape == frames.shape:
                     return decoded
         done = 0
         if timeline:
-            with self._opened(clock) as file:
+            with self._opened(work) as file:
                 done = self._fill_by_seeking(frames, indices, timeline, file)
         if done < len(indices):
-            with self._opened(clock) as file:
+            with self._opened(work) as file:
                 self._fill_in_order(frames, indices, done, file)
         return frames
 
-    def _opened(self, clock: Clock) -> AbstractContextManager[File]:
-        return opened(self._path, self._limits, clock, unfiltered=self._survey.unfiltered)
+    def _opened(self, work: Work) -> AbstractContextManager[File]:
+        return opened(self._path, self._limits, work, unfiltered=self._survey.unfiltered)
 
     def _fill_by_seeking(
         self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: File
@@ -200,7 +182,7 @@ class _VideoFile:
                     if done == len(indices):
                         return
         except av.FFmpegError as error:
-            file.clock.check()
+            file.work.check()
             reason = reason_of(error)
         raise CorruptVideoError(
             self._path, f"frame {indices[done]} of {len(self.times)} does not decode: {reason}"
@@ -209,8 +191,8 @@ class _VideoFile:
 
 def _survey(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
-    clock = limits.clock(path)
-    with opened(path, limits, clock) as file:
+    work = limits.work(path)
+    with opened(path, limits, work) as file, _shown(path, work, "reading the packets of"):
         packets, first = file.look(at_keys=decoder == "decord")
         traits = file.traits(first)
         turn = turn_of(first)
@@ -226,7 +208,7 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
         return PacketIndex(
             packets, timeline, times_N, fps, traits.size, turn, skips, by_decord, unfiltered
         )
-    times, is_key_N = _decode_times(path, limits, clock)
+    times, is_key_N = _decode_times(path, limits, work)
     if timeline:
         same = times == timeline.pts_N.tolist()
         timeline = timeline.started_by(is_key_N) if same else None
@@ -236,6 +218,30 @@ def _survey(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
         stamps_N = seconds(np.array(times, np.int64), unit)
         times_N = _ascending_times(path, stamps_N, packets.restarts(), fps, file.may_jump)
     return PacketIndex(packets, timeline, times_N, fps, traits.size, turn, False, False, unfiltered)
+
+
+@contextmanager
+def _shown(path: str, work: Work, doing: str) -> Iterator[None]:
+    """Show how much of a file has been read, where that takes long."""
+    began, before = time.monotonic(), work.bytes_read
+    gauge: Gauge | None = None
+
+    def watch(bytes_read: int) -> None:
+        nonlocal gauge
+        if gauge is None and time.monotonic() - began > _LONG:
+            from cvrl.utils.log import Gauge
+
+            gauge = Gauge(f"{doing} {os.path.basename(path)}", os.path.getsize(path))
+        if gauge is not None:
+            gauge.update(bytes_read - before)
+
+    work.watch = watch
+    try:
+        yield
+    finally:
+        work.watch = None
+        if gauge is not None:
+            gauge.close()
 
 
 def _ascending_times(
@@ -250,14 +256,14 @@ def _ascending_times(
 
 
 def _decode_times(
-    path: str, limits: Limits, clock: Clock
+    path: str, limits: Limits, work: Work
 ) -> tuple[list[int | None], NDArray[np.bool_]]:
     """Decode a whole file, one frame at a time: when frames are shown, and which are key frames."""
     import av
 
     times: list[int | None] = []
     keys = bytearray()
-    with opened(path, limits, clock) as file:
+    with opened(path, limits, work) as file, _shown(path, work, "counting the frames of"):
         try:
             for frame in file.decode():
                 limits.check_size(path, frame.height, frame.width)
@@ -265,7 +271,7 @@ def _decode_times(
                 keys.append(frame.key_frame)
                 limits.check_count(path, len(times))
         except av.FFmpegError as error:
-            clock.check()
+            work.check()
             reason = f"decoding stops after {len(times)} frames: {reason_of(error)}"
             raise CorruptVideoError(path, reason) from error
     return times, np.frombuffer(keys, np.bool_)

@@ -1,15 +1,17 @@
 """What a config's words come to: where clips are augmented."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from cvrl.config import Config, DataConfig
+from cvrl.config import Config, DataConfig, LimitsConfig
 from cvrl.data.manifest import read_manifest
 from cvrl.engine import build
 from cvrl.engine.build import augments_on_device
 from cvrl.utils.errors import UserError
+from cvrl.video.limits import Limits
 
 
 def config_of(where: str, views: str = "temporal_pair", videos: Path | str = "videos") -> Config:
@@ -82,3 +84,15 @@ def test_of_one_list_each_method_takes_the_videos_it_can_learn_from(
     config = config_of("worker", videos=file)
     config.method.name = method
     assert len(build.build_data(config).train) == trained
+
+
+def test_limits_of_the_config_are_those_of_the_reader(tmp_path: Path) -> None:
+    given = LimitsConfig(max_frames=7, max_seconds=1.5)
+    for cache_dir in (None, str(tmp_path)):
+        data = DataConfig(train="videos", limits=given, cache_dir=cache_dir, cache_short_side=64)
+        reader = build.build_reader(Config(data=data))
+        assert reader.limits == Limits(max_frames=7, max_seconds=1.5)
+
+
+def test_limits_without_a_config_are_the_same() -> None:
+    assert asdict(LimitsConfig()) == asdict(Limits())
