@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 ShortVideo = Literal["loop", "repeat"]
+CLOCK_ERROR = 1e-3  # seconds; containers round time stamps, mostly to milliseconds
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,73 @@ def spread_starts(length: int, spec: ClipSpec, clips: int) -> Ints:
     if clips == 1:
         return np.array([last // 2], dtype=np.int64)
     return np.arange(clips, dtype=np.int64) * last // (clips - 1)
+
+
+def timed_starts(seconds_L: NDArray[np.float64], spec: ClipSpec, every: float) -> Ints:
+    """Starts of test clips at even distances in time.
+
+    Args:
+        seconds_L: time of each tick, ascending, from 0; see :func:`tick_seconds`.
+        spec: the shape of a clip.
+        every: seconds from one start to the next, 0 or more; 0 gives every tick.
+
+    Returns:
+        For each multiple of ``every`` the nearest tick, ascending. Clips lie inside the video; a
+        video that is too short for one has the start 0. Multiples that have no tick within half of
+        ``every``, as in a pause, are left out.
+
+    Example:
+        >>> timed_starts(np.arange(10) / 25, ClipSpec(frames=4, stride=1), every=0.08).tolist()
+        [0, 2, 4, 6]
+        >>> seconds_L = np.array([0.0, 0.1, 0.2, 1.0, 1.9, 3.0, 3.1])
+        >>> timed_starts(seconds_L, ClipSpec(frames=2, stride=1), every=1.0).tolist()
+        [0, 3, 4, 5]
+    """
+    inside_S = seconds_L[: spec.start_count(len(seconds_L))]
+    if every == 0:
+        return np.arange(len(inside_S), dtype=np.int64)
+    multiples = np.unique(np.round(inside_S / every)) * every
+    multiples = multiples[multiples <= inside_S[-1] + CLOCK_ERROR]
+    middles = (inside_S[1:] + inside_S[:-1]) / 2
+    return np.unique(np.searchsorted(middles, multiples - 1e-6)).astype(np.int64)
+
+
+def varying_rate(times_N: NDArray[np.float64]) -> float | None:
+    """Ticks a second for a video whose frame rate varies; None where the rate is constant.
+
+    A clip of stored frames lasts longer where frames are dropped, as phones do in the dark. The
+    rate returned is that of the fast parts: the shortest tenth of the steps between frames.
+
+    Example:
+        >>> varying_rate(np.array([0.0, 0.04, 0.08, 0.12])) is None
+        True
+        >>> round(varying_rate(np.array([0.0, 0.04, 0.08, 0.12, 0.4, 0.7])))
+        25
+    """
+    steps = np.diff(times_N)
+    if not len(steps):
+        return None
+    short = float(np.quantile(steps, 0.1))
+    return 1 / short if 0 < 1.5 * short < steps.max() else None
+
+
+def tick_seconds(
+    times_N: NDArray[np.float64], fps: float | None, length: int
+) -> NDArray[np.float64]:
+    """Time of each tick in seconds from the first.
+
+    Args:
+        times_N: presentation time of every stored frame in seconds, ascending.
+        fps: ticks a second, or None for one tick a stored frame.
+        length: ticks in the video, as of :func:`timeline`.
+
+    Example:
+        >>> tick_seconds(np.array([5.0, 5.1, 5.3]), fps=None, length=3).round(3).tolist()
+        [0.0, 0.1, 0.3]
+        >>> tick_seconds(np.array([5.0, 5.1, 5.3]), fps=10, length=4).tolist()
+        [0.0, 0.1, 0.2, 0.3]
+    """
+    return times_N - times_N[0] if fps is None else np.arange(length) / fps
 
 
 def timeline(times_N: NDArray[np.float64], fps: float | None) -> Ints:

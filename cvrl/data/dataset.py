@@ -14,7 +14,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cvrl.data.cameras import Cameras
-from cvrl.data.clips import ClipSpec, Ints, Plan, clip_indices, spread_starts, timeline
+from cvrl.data.clips import (
+    ClipSpec,
+    Ints,
+    Plan,
+    clip_indices,
+    spread_starts,
+    tick_seconds,
+    timed_starts,
+    timeline,
+    varying_rate,
+)
 from cvrl.data.cropped_video import CroppedVideo
 from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation, rearrange, repaint
@@ -372,8 +382,11 @@ class EvalDataset(Dataset[EvalItem]):
 
     def _item(self, index: int) -> EvalItem:
         with self.reader.open(self.manifest.path(index), self.spec) as video:
-            shown_L = timeline(video.times, self.spec.fps)
-            start_N = self._starts(len(shown_L), self.spec.fps or video.fps)
+            fps = self.spec.fps
+            if fps is None and self.every_seconds:
+                fps = varying_rate(video.times)
+            shown_L = timeline(video.times, fps)
+            start_N = self._starts(tick_seconds(video.times, fps, len(shown_L)))
             ticks_NT = np.stack(
                 [clip_indices(int(start), self.spec, len(shown_L)) for start in start_N]
             )
@@ -390,11 +403,10 @@ class EvalDataset(Dataset[EvalItem]):
             index=index,
         )
 
-    def _starts(self, length: int, rate: float) -> Ints:
+    def _starts(self, seconds_L: NDArray[np.float64]) -> Ints:
         if self.half_overlap:
             step = max(1, self.spec.span // 2)
-            return np.arange(0, self.spec.start_count(length), step, dtype=np.int64)
+            return np.arange(0, self.spec.start_count(len(seconds_L)), step, dtype=np.int64)
         if self.every_seconds is None:
-            return spread_starts(length, self.spec, self.clips_per_video)
-        step = max(1, round(self.every_seconds * rate))
-        return np.arange(0, self.spec.start_count(length), step, dtype=np.int64)
+            return spread_starts(len(seconds_L), self.spec, self.clips_per_video)
+        return timed_starts(seconds_L, self.spec, self.every_seconds)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvrl.data.clips import ClipSpec, clip_indices, spread_starts, timeline
+from cvrl.data.clips import (
+    ClipSpec,
+    clip_indices,
+    spread_starts,
+    tick_seconds,
+    timed_starts,
+    timeline,
+    varying_rate,
+)
 
 specs = st.builds(
     ClipSpec,
@@ -72,6 +80,51 @@ def test_a_tick_shows_the_frame_on_screen(gaps, fps):
         assert times[frame] <= tick / fps + slack
         if frame + 1 < len(times):
             assert times[frame + 1] > tick / fps - slack
+
+
+@given(
+    st.lists(st.floats(0.005, 0.5), min_size=1, max_size=120),
+    st.floats(0.01, 3.0),
+    st.integers(1, 12),
+)
+def test_dense_starts_are_the_nearest_to_each_multiple(gaps, every, frames):
+    seconds, spec = np.cumsum([0.0, *gaps]), ClipSpec(frames, 1)
+    starts = timed_starts(seconds, spec, every)
+    inside = seconds[: spec.start_count(len(seconds))]
+    assert starts[0] == 0 and (np.diff(starts) > 0).all() and starts[-1] < len(inside)
+    assert (np.abs(seconds[starts] / every - np.round(seconds[starts] / every)) < 0.5 + 1e-4).all()
+    for k in range(int(inside[-1] / every) + 1):  # an independent, slow rule
+        nearest = np.abs(inside - k * every).min()
+        if nearest < every * (0.5 - 1e-5):
+            assert np.abs(seconds[starts] - k * every).min() <= nearest + 2e-6
+
+
+def test_a_pause_is_not_filled_with_clips():
+    seconds = np.array([0, 0.5, 1, 1.4, 6, 6.5, 7])
+    assert timed_starts(seconds, ClipSpec(1, 1), 1.0).tolist() == [0, 2, 4, 6]
+
+
+@given(st.integers(1, 50), specs)
+def test_no_seconds_apart_is_every_start(length, spec):
+    starts = timed_starts(np.arange(length) / 25, spec, 0.0)
+    assert starts.tolist() == list(range(spec.start_count(length)))
+
+
+@given(st.sampled_from([10.0, 23.976, 25.0, 29.97, 60.0]), st.integers(1, 200))
+def test_rounded_stamps_are_a_varying_rate(fps, frames):
+    assert varying_rate(np.round(np.arange(frames) / fps, 3)) is None
+
+
+def test_dropped_frames_are_a_varying_rate():
+    times = np.delete(np.arange(200) / 30, np.arange(90, 180, 3))
+    assert varying_rate(times) == pytest.approx(30)
+
+
+def test_ticks_of_a_given_rate_are_even_in_time():
+    times = np.array([2.0, 2.1, 2.7, 3.0])
+    length = len(timeline(times, 10.0))
+    np.testing.assert_allclose(tick_seconds(times, 10.0, length), np.arange(11) / 10)
+    np.testing.assert_allclose(tick_seconds(times, None, 4), times - 2)
 
 
 def test_one_frame_is_one_tick():

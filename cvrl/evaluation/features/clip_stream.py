@@ -9,10 +9,20 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from cvrl.data.clips import ClipSpec, Ints, clip_indices, spread_starts, timeline
+from cvrl.data.clips import (
+    ClipSpec,
+    Ints,
+    clip_indices,
+    spread_starts,
+    tick_seconds,
+    timed_starts,
+    timeline,
+    varying_rate,
+)
 from cvrl.data.dataset import VideoReader, read_clips
 from cvrl.data.manifest import Manifest
 from cvrl.utils.errors import CorruptVideoError, UserError
@@ -38,11 +48,12 @@ class ClipChoice:
 
     Example:
         >>> spec = ClipSpec(frames=4, stride=1)
-        >>> ClipChoice(clips=3).starts(length=10, rate=25.0, spec=spec).tolist()
+        >>> seconds_L = np.arange(10) / 25
+        >>> ClipChoice(clips=3).starts(seconds_L, spec).tolist()
         [0, 3, 6]
-        >>> ClipChoice(every=0.08).starts(length=10, rate=25.0, spec=spec).tolist()
+        >>> ClipChoice(every=0.08).starts(seconds_L, spec).tolist()
         [0, 2, 4, 6]
-        >>> ClipChoice(overlap=0.75).starts(length=7, rate=25.0, spec=spec).tolist()
+        >>> ClipChoice(overlap=0.75).starts(seconds_L[:7], spec).tolist()
         [0, 1, 2, 3]
     """
 
@@ -61,24 +72,44 @@ class ClipChoice:
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UserError(f"--overlap {self.overlap}", "must be in [0, 1)", "0.5 is half a clip")
 
-    def starts(self, length: int, rate: float, spec: ClipSpec) -> Ints:
+    def tick_rate(self, times_N: NDArray[np.float64], spec: ClipSpec) -> float | None:
+        """Ticks a second of a video; None for one tick a stored frame.
+
+        With ``every``, ticks are even in time also where the frame rate varies, so all clips of a
+        video last equally long.
+
+        Args:
+            times_N: seconds at which the stored frames are shown.
+            spec: the shape of a clip.
+
+        Example:
+            >>> times_N = np.array([0.0, 0.04, 0.08, 0.12, 0.4, 0.7])
+            >>> spec = ClipSpec(frames=4, stride=1)
+            >>> ClipChoice(clips=1).tick_rate(times_N, spec) is None
+            True
+            >>> round(ClipChoice(every=1.0).tick_rate(times_N, spec))
+            25
+        """
+        if spec.fps is not None or self.every is None:
+            return spec.fps
+        return varying_rate(times_N)
+
+    def starts(self, seconds_L: NDArray[np.float64], spec: ClipSpec) -> Ints:
         """First tick of each clip in a video.
 
         Args:
-            length: ticks in the video.
-            rate: ticks a second.
+            seconds_L: time of each tick of the video, see :func:`cvrl.data.clips.tick_seconds`.
             spec: the shape of a clip.
 
         Returns:
             Ascending ticks, one or more.
         """
         if self.clips is not None:
-            return spread_starts(length, spec, self.clips)
-        if self.overlap is not None:
-            step = max(1, round((1 - self.overlap) * spec.frames)) * spec.stride
-        else:
-            step = max(1, round((self.every or 0.0) * rate))
-        return np.arange(0, spec.start_count(length), step, dtype=np.int64)
+            return spread_starts(len(seconds_L), spec, self.clips)
+        if self.every is not None:
+            return timed_starts(seconds_L, spec, self.every)
+        step = max(1, round((1 - (self.overlap or 0.0)) * spec.frames)) * spec.stride
+        return np.arange(0, spec.start_count(len(seconds_L)), step, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -148,9 +179,11 @@ class ClipStream(IterableDataset[Piece]):
 
     def _pieces(self, row: int) -> Iterator[Piece]:
         with self.reader.open(self.manifest.path(row), self.spec) as video:
-            shown_L = timeline(video.times, self.spec.fps)
+            fps = self.choice.tick_rate(video.times, self.spec)
+            shown_L = timeline(video.times, fps)
             length = len(shown_L)
-            starts = self.choice.starts(length, self.spec.fps or video.fps, self.spec)
+            seconds_L = tick_seconds(video.times, fps, length)
+            starts = self.choice.starts(seconds_L, self.spec)
             window = _Window(video, self.transform)
             for first, last in _cuts(starts, self.spec, shown_L):
                 start_N = starts[first:last]

@@ -2,7 +2,7 @@
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +53,12 @@ class TestChoice:
         self, length: int, every: float, rate: float, frames: int, stride: int
     ) -> None:
         spec = ClipSpec(frames, stride)
-        starts = ClipChoice(every=every).starts(length, rate, spec)
-        step = max(1, round(every * rate))
+        starts = ClipChoice(every=every).starts(np.arange(length) / rate, spec)
+        step = max(1.0, every * rate)
         assert starts[0] == 0
-        assert set(np.diff(starts)) <= {step}
         assert starts[-1] == 0 or starts[-1] + spec.span <= length
-        assert starts[-1] + step + spec.span > length
+        assert (np.abs(starts - np.round(starts / step) * step) <= 0.5 + 1e-3).all()
+        assert starts[-1] + step + spec.span > length - 1
 
     @pytest.mark.parametrize(
         ("clips", "every", "said"),
@@ -85,12 +85,37 @@ class TestChoice:
         self, overlap: float, frames: int, stride: int
     ) -> None:
         spec = ClipSpec(frames, stride)
-        starts = ClipChoice(overlap=overlap).starts(1000, 25.0, spec)
+        starts = ClipChoice(overlap=overlap).starts(np.arange(1000) / 25, spec)
         (step,) = set(np.diff(starts))
         first, second = (set(clip_indices(int(start), spec, 1000)) for start in starts[:2])
         assert step % stride == 0
         apart = frames - len(first & second)
         assert apart == max(1, round((1 - overlap) * frames))
+
+
+class TestVariableRate:
+    """A phone video: 30 frames a second, 8 in the dark, and a pause."""
+
+    TICKS = np.cumsum([0, *[1] * 90, *[4] * 24, 30, *[1] * 60])  # of 1/30 s, 9.2 s
+
+    @pytest.fixture
+    def video(self, tmp_path: Path, make_video: Callable[..., Path]) -> Manifest:
+        make_video(tmp_path / "a.mp4", len(self.TICKS), fps=30, times=self.TICKS.tolist())
+        return make_manifest({"path": ["a.mp4"]}, root=str(tmp_path))
+
+    @pytest.mark.parametrize("fps", [None, 10.0])
+    @pytest.mark.parametrize("every", [0.5, 1.0])
+    def test_every_goes_by_time(self, video: Manifest, fps: float | None, every: float) -> None:
+        spec = ClipSpec(frames=4, stride=1, fps=fps)
+        pieces = list(ClipStream(video, [0], spec, ClipChoice(every=every), identity))
+        start_N = torch.cat([piece.start_N for piece in pieces]).numpy()
+        wanted = np.arange(len(start_N) + 4) * every
+        apart = np.abs(start_N[:, None] - wanted).min(1)
+        assert np.sort(apart)[:-2].max() <= 0.14  # but for clips that start in the pause
+        last = 9.2 - 3 / (fps or 30)  # where the last clip may start
+        assert len(start_N) == int(last / every) + 1
+        dense = EvalDataset(video, spec, 1, identity, every_seconds=every)[0]
+        assert dense.start_N.tolist() == start_N.tolist()
 
 
 class TestStream:
