@@ -36,7 +36,7 @@ from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng, torch_generator
 from cvrl.video.frame_cache import FrameCache, FrameSource
 from cvrl.video.packet_cache import PacketIndexCache
-from cvrl.video.packet_index import PacketIndex, user_store
+from cvrl.video.packet_index import user_store
 from cvrl.video.reader import Decoder, Limits, open_video
 
 # What a generator is for is the last part of its key, so that no two uses share draws.
@@ -145,7 +145,7 @@ class VideoReader:
     cache: FrameCache | None = None
     decoder: Decoder = "pyav"
     cameras: tuple[str, ...] = ()
-    packet_cache: PacketIndexCache[PacketIndex] | None = None
+    packet_cache: PacketIndexCache | None = None
 
     def open(self, path: str, spec: ClipSpec | None = None) -> FrameSource:
         """Open a video, or an event's cameras in sequence; ``spec`` may ask to cut black bars."""

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from cvrl.utils.io import atomic_path
 from cvrl.video.limits import check_file
 from cvrl.video.packet_cache import PacketIndexCache
-from cvrl.video.packet_index import PacketIndex
 from cvrl.video.reader import Decoder, Limits, open_video
 
 logger = logging.getLogger("cvrl")
@@ -107,7 +106,7 @@ class FrameCache:
         path: str,
         limits: Limits,
         decoder: Decoder = "pyav",
-        packet_cache: PacketIndexCache[PacketIndex] | None = None,
+        packet_cache: PacketIndexCache | None = None,
     ) -> FrameSource:
         """The cached video at ``path``; decoded and kept on the first call.
 

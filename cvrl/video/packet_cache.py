@@ -7,35 +7,15 @@ milliseconds, and minutes for a recording of hours; training comes back to each 
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sized
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+
+from cvrl.video.packet_index import PacketIndex, PacketIndexStore
 
 MOST_PACKETS = 2**20  # of all files together: some 40 MB
 LONG = 0.5  # processor seconds; what took longer is kept on disk
 
 
-class Surveyed(Protocol):
-    """What a look through a file gives."""
-
-    @property
-    def packets(self) -> Sized:
-        """Its packets, of which there may be many."""
-
-
-Found = TypeVar("Found", bound=Surveyed)
-
-
-class Store(Protocol[Found]):
-    """Where results are kept on disk, see :class:`cvrl.video.packet_index.PacketIndexStore`."""
-
-    def get(self, key: Hashable) -> Found | None:
-        """What was kept under a key, or None."""
-
-    def put(self, key: Hashable, found: Found) -> None:
-        """Keep a result."""
-
-
-class PacketIndexCache(Generic[Found]):
+class PacketIndexCache:
     """The files seen last, as long as they stay as they are.
 
     Each process has its own: a copy that goes to a worker is filled there.
@@ -54,14 +34,14 @@ class PacketIndexCache(Generic[Found]):
     """
 
     def __init__(
-        self, most_packets: int = MOST_PACKETS, store: "Store[Found] | None" = None
+        self, most_packets: int = MOST_PACKETS, store: PacketIndexStore | None = None
     ) -> None:
         self._most = most_packets
         self._store = store
         self._count = 0
-        self._known: OrderedDict[Hashable, Found] = OrderedDict()
+        self._known: OrderedDict[Hashable, PacketIndex] = OrderedDict()
 
-    def of(self, path: str, how: Hashable, look: Callable[[], Found]) -> Found:
+    def of(self, path: str, how: Hashable, look: Callable[[], PacketIndex]) -> PacketIndex:
         """What is known of a file; looked up anew where it, or how it is looked at, is another.
 
         Args:
@@ -84,7 +64,7 @@ class PacketIndexCache(Generic[Found]):
         self._known.move_to_end(key)
         return self._known[key]
 
-    def _stored(self, key: Hashable, look: Callable[[], Found]) -> Found:
+    def _stored(self, key: Hashable, look: Callable[[], PacketIndex]) -> PacketIndex:
         """What the store holds; else what a look finds, kept there if that took long."""
         if self._store is None:
             return look()

@@ -6,6 +6,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cvrl.video.orientation import Turn
 from cvrl.video.packets import Packets, Timeline
 
 logger = logging.getLogger("cvrl")
+MOST_BYTES = 2**30  # of one folder: thousands of hours of video
 _VERSION = 1  # of the files; others are not read
 
 
@@ -89,6 +91,7 @@ class PacketIndexStore:
 
     Args:
         folder: where they are kept; made when first needed.
+        most_bytes: of all files in the folder; beyond, those used least lately are removed.
 
     Example:
         >>> import tempfile
@@ -96,25 +99,41 @@ class PacketIndexStore:
         True
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, most_bytes: int = MOST_BYTES) -> None:
         self.folder = Path(folder)
+        self._most_bytes = most_bytes
 
     def get(self, key: Hashable) -> PacketIndex | None:
         """What was kept under a key; None where there is nothing, or nothing readable."""
+        file = self._file(key)
         try:
-            return PacketIndex.load(self._file(key))
+            found = PacketIndex.load(file)
         except FileNotFoundError:
             return None
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             logger.debug("%s is read anew: %s", key, error)
             return None
+        with suppress(OSError):  # a shared folder may be read-only
+            os.utime(file)  # used last, removed last
+        return found
 
     def put(self, key: Hashable, found: PacketIndex) -> None:
         """Keep an index; a folder that cannot be written to is no error."""
         try:
             found.save(self._file(key))
+            self._trim()
         except OSError as error:
             logger.debug("%s is not kept: %s", key, error)
+
+    def _trim(self) -> None:
+        """Remove the files used least lately until the others fit."""
+        files = [(file.stat(), file) for file in self.folder.glob("[0-9a-f]*.npz")]
+        total = sum(status.st_size for status, _ in files)
+        for status, file in sorted(files, key=lambda pair: pair[0].st_mtime_ns):
+            if total <= self._most_bytes:
+                return
+            file.unlink(missing_ok=True)  # another process may trim too
+            total -= status.st_size
 
     def _file(self, key: Hashable) -> Path:
         name = hashlib.sha256(repr((_VERSION, key)).encode("utf-8", "surrogateescape")).hexdigest()

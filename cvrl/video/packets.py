@@ -87,8 +87,8 @@ class Packets:
             (True, True, 7)
         """
         packets = cls()
-        packets._pts, packets._dts = array("q", pts.tolist()), array("q", dts.tolist())
-        packets._size, packets._key_rows = array("q", size.tolist()), array("q", keys.tolist())
+        packets._pts, packets._dts = array("q", pts.tobytes()), array("q", dts.tobytes())
+        packets._size, packets._key_rows = array("q", size.tobytes()), array("q", keys.tobytes())
         packets.reordered = not np.array_equal(pts, dts)
         packets.smallest = int(size.min(initial=size[0] if len(size) else 0))
         return packets

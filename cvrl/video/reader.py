@@ -73,7 +73,7 @@ def open_video(
     limits: Limits = _DEFAULT_LIMITS,
     fps: float = _DEFAULT_FPS,
     decoder: Decoder = "pyav",
-    packet_cache: PacketIndexCache[PacketIndex] | None = None,
+    packet_cache: PacketIndexCache | None = None,
 ) -> Video:
     """Open a video file, or a folder of jpg or png frames.
 
@@ -105,7 +105,7 @@ def open_video(
     if os.path.isdir(name):
         return Video(name, FramesFolder(name, fps=fps, limits=limits))
     check_file(name)
-    look = partial(_survey, name, limits, decoder)
+    look = partial(_read_index, name, limits, decoder)
     packet_index = (
         look() if packet_cache is None else packet_cache.of(name, (limits, decoder), look)
     )
@@ -118,18 +118,18 @@ class _VideoFile:
     def __init__(self, path: str, limits: Limits, packet_index: PacketIndex) -> None:
         self._path = path
         self._limits = limits
-        self._survey = packet_index
-        self.fps = self._survey.fps
-        self.times = self._survey.times_N
-        self.size = self._survey.turn.size(*self._survey.coded_size)
-        self.key_frames = self._survey.timeline.firsts if self._survey.timeline else None
+        self._index = packet_index
+        self.fps = self._index.fps
+        self.times = self._index.times_N
+        self.size = self._index.turn.size(*self._index.coded_size)
+        self.key_frames = self._index.timeline.firsts if self._index.timeline else None
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Decode frames at ascending indices."""
         work = self._limits.work(self._path)
-        timeline = self._survey.timeline
+        timeline = self._index.timeline
         frames = np.empty((len(indices), *self.size, 3), np.uint8)
-        if timeline and self._survey.by_decord:
+        if timeline and self._index.by_decord:
             span = indices[-1] - timeline.start_before(indices[0])[1] + 1
             if span * self.size[0] * self.size[1] <= _DECORD_COST:
                 decoded = read_with_decord(self._path, indices, len(self.times))
@@ -146,13 +146,13 @@ class _VideoFile:
         return frames
 
     def _opened(self, work: Work) -> AbstractContextManager[File]:
-        return opened(self._path, self._limits, work, unfiltered=self._survey.unfiltered)
+        return opened(self._path, self._limits, work, unfiltered=self._index.unfiltered)
 
     def _fill_by_seeking(
         self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: File
     ) -> int:
         """Decode from key frames; returns how many frames, from the first on, are certain."""
-        packet_index = self._survey
+        packet_index = self._index
         run: Iterator[tuple[int, VideoFrame]] = iter(())
         at = -1 - _SEEK_WORTH
         asked = frozenset(timeline.pts_N[indices].tolist()) if packet_index.skips else None
@@ -172,7 +172,7 @@ class _VideoFile:
         """Decode from the start of the file, for the frames that are not done yet."""
         import av
 
-        packet_index, timeline = self._survey, self._survey.timeline
+        packet_index, timeline = self._index, self._index.timeline
         reason = "the stream ends before it"
         try:
             for place, frame in enumerate(file.decode()):
@@ -189,7 +189,7 @@ class _VideoFile:
         )
 
 
-def _survey(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
+def _read_index(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
     work = limits.work(path)
     with opened(path, limits, work) as file, _shown(path, work, "reading the packets of"):

@@ -79,7 +79,7 @@ def test_the_second_visit_of_an_hour_reads_no_packets(hour, tmp_path, monkeypatc
     first = VideoReader(packet_cache=PacketIndexCache(store=store)).open(str(hour))
     assert len(list(store.folder.iterdir())) == 1
     wanted = open_video(hour).frames(range(GROUP))
-    monkeypatch.setattr(reader_module, "_survey", _never)
+    monkeypatch.setattr(reader_module, "_read_index", _never)
     again = VideoReader(packet_cache=PacketIndexCache(store=store)).open(str(hour))
     np.testing.assert_array_equal(first.times, again.times)
     indices = np.array([HOUR - 1, GROUP, 1, HOUR // 2])

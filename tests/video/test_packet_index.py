@@ -1,6 +1,7 @@
 """A packet index kept on disk is the one that was found, and only long files are kept."""
 
 import dataclasses
+import os
 import time
 
 import numpy as np
@@ -20,13 +21,13 @@ X264 = {"x264-params": "keyint=6:bframes=2:scenecut=0"}
 def looks(monkeypatch):
     """The files that are looked through."""
     seen = []
-    survey = reader_module._survey
+    read_index = reader_module._read_index
 
     def spy(path, *args):
         seen.append(path)
-        return survey(path, *args)
+        return read_index(path, *args)
 
-    monkeypatch.setattr(reader_module, "_survey", spy)
+    monkeypatch.setattr(reader_module, "_read_index", spy)
     return seen
 
 
@@ -52,7 +53,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("suffix", ["mp4", "ts", "avi", "h264"])
 def test_what_is_saved_is_loaded(tmp_path, make_video, suffix):
     path = str(make_video(tmp_path / f"a.{suffix}", 20, gop=6, options=X264))
-    found = open_video(path)._source._survey
+    found = open_video(path)._source._index
     found.save(tmp_path / "a.npz")
     assert_same(found, PacketIndex.load(tmp_path / "a.npz"))
 
@@ -94,6 +95,20 @@ def test_a_folder_that_cannot_be_written_to_is_no_error(tmp_path, make_video):
     (tmp_path / "file").touch()
     store = PacketIndexStore(tmp_path / "file" / "kept")
     assert len(VideoReader(packet_cache=PacketIndexCache(store=store)).open(path)) == 20
+
+
+def test_the_folder_stays_within_its_bound(tmp_path, make_video):
+    found = open_video(make_video(tmp_path / "a.mp4", 20))._source._index
+    found.save(tmp_path / "one.npz")
+    size = (tmp_path / "one.npz").stat().st_size
+    store = PacketIndexStore(tmp_path / "kept", most_bytes=3 * size)
+    for turn, key in enumerate("abcd"):
+        store.put(key, found)
+        os.utime(store._file(key), (turn, turn))
+        if turn == 2:
+            assert store.get("a") is not None  # used again, so the second goes
+    assert [store.get(key) is not None for key in "abcd"] == [True, False, True, True]
+    assert sum(file.stat().st_size for file in store.folder.iterdir()) <= 3 * size
 
 
 @pytest.mark.usefixtures("short_is_long")
