@@ -151,7 +151,7 @@ def timed_starts(seconds_L: NDArray[np.float64], spec: ClipSpec, every: float) -
     """Starts of test clips at even distances in time.
 
     Args:
-        seconds_L: time of each tick, ascending, from 0; see :func:`tick_seconds`.
+        seconds_L: time of each tick, ascending, from 0; see :func:`timed_ticks`.
         spec: the shape of a clip.
         every: seconds from one start to the next, 0 or more; 0 gives every tick.
 
@@ -195,25 +195,6 @@ def varying_rate(times_N: NDArray[np.float64]) -> float | None:
     return 1 / short if 0 < 1.5 * short < steps.max() else None
 
 
-def tick_seconds(
-    times_N: NDArray[np.float64], fps: float | None, length: int
-) -> NDArray[np.float64]:
-    """Time of each tick in seconds from the first.
-
-    Args:
-        times_N: presentation time of every stored frame in seconds, ascending.
-        fps: ticks a second, or None for one tick a stored frame.
-        length: ticks in the video, as of :func:`timeline`.
-
-    Example:
-        >>> tick_seconds(np.array([5.0, 5.1, 5.3]), fps=None, length=3).round(3).tolist()
-        [0.0, 0.1, 0.3]
-        >>> tick_seconds(np.array([5.0, 5.1, 5.3]), fps=10, length=4).tolist()
-        [0.0, 0.1, 0.2, 0.3]
-    """
-    return times_N - times_N[0] if fps is None else np.arange(length) / fps
-
-
 def timeline(times_N: NDArray[np.float64], fps: float | None) -> Ints:
     """The stored frame each tick shows.
 
@@ -240,3 +221,30 @@ def timeline(times_N: NDArray[np.float64], fps: float | None) -> Ints:
     ticks = int(np.floor((elapsed_N[-1] + tolerance) * fps)) + 1
     shown = np.searchsorted(elapsed_N, np.arange(ticks) / fps + tolerance, side="right") - 1
     return shown.astype(np.int64)
+
+
+def timed_ticks(
+    times_N: NDArray[np.float64], fps: float | None, every: float | None
+) -> tuple[Ints, NDArray[np.float64]]:
+    """The stored frame each tick of a test video shows, and its time in seconds from the first.
+
+    Args:
+        times_N: presentation time of every stored frame in seconds, ascending.
+        fps: ticks a second, or None for one tick a stored frame.
+        every: seconds between the clips to take, see :func:`timed_starts`. Where the frame rate
+            varies, ticks are then even in time without ``fps`` too, so that all clips of a video
+            last equally long.
+
+    Example:
+        >>> times_N = np.array([5.0, 5.1, 5.2, 5.5])
+        >>> for every in (None, 0.1):
+        ...     shown_L, seconds_L = timed_ticks(times_N, fps=None, every=every)
+        ...     shown_L.tolist(), seconds_L.round(3).tolist()
+        ([0, 1, 2, 3], [0.0, 0.1, 0.2, 0.5])
+        ([0, 1, 2, 2, 2, 3], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    """
+    if fps is None and every:
+        fps = varying_rate(times_N)
+    shown_L = timeline(times_N, fps)
+    seconds_L = times_N - times_N[0] if fps is None else np.arange(len(shown_L)) / fps
+    return shown_L, seconds_L

@@ -3,7 +3,6 @@
 Shapes: B videos, V views, C channels, T frames, H W pixels, N clips of one video, M clips of all.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -13,35 +12,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cvrl.data.cameras import Cameras
 from cvrl.data.clips import (
     ClipSpec,
     Ints,
     Plan,
     clip_indices,
     spread_starts,
-    tick_seconds,
     timed_starts,
+    timed_ticks,
     timeline,
-    varying_rate,
 )
-from cvrl.data.cropped_video import CroppedVideo
 from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation, rearrange, repaint
 from cvrl.data.sampler import Visit
+from cvrl.data.video_reader import VideoReader as VideoReader
+from cvrl.data.video_reader import read_clips as read_clips
 from cvrl.data.view_base import Views
 from cvrl.transforms.black_bars import crop_black_bars
 from cvrl.transforms.recipe import Params, Recipe
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.seed import numpy_rng, torch_generator
-from cvrl.video.frame_cache import FrameCache, FrameSource
-from cvrl.video.packet_cache import PacketIndexCache
-from cvrl.video.packet_index import user_store
-from cvrl.video.reader import Decoder, Limits, open_video
+from cvrl.video.frame_cache import FrameSource
 
 # What a generator is for is the last part of its key, so that no two uses share draws.
 FOR_PLAN, FOR_AUGMENT, FOR_SUBSTITUTE, FOR_ARRANGEMENT = 0, 1, 2, 4
 MAX_SUBSTITUTES = 20
+_PLAIN_READER = VideoReader()
 BadVideo = tuple[str, str]  # path, reason
 
 
@@ -128,39 +124,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-@dataclass(frozen=True)
-class VideoReader:
-    """How the files of a data set are opened, the same for training and evaluation.
-
-    Attributes:
-        limits: what a file may cost.
-        cache: keeps decoded frames; None decodes each time.
-        decoder: who decodes, see :func:`cvrl.video.reader.open_video`.
-        cameras: names of the files in an event's folder, where paths are those of events.
-        packet_cache: keeps each file's packet index for its next visit; None: keeps only those of
-            long files, on disk.
-    """
-
-    limits: Limits = Limits()
-    cache: FrameCache | None = None
-    decoder: Decoder = "pyav"
-    cameras: tuple[str, ...] = ()
-    packet_cache: PacketIndexCache | None = None
-
-    def open(self, path: str, spec: ClipSpec | None = None) -> FrameSource:
-        """Open a video, or an event's cameras in sequence; ``spec`` may ask to cut black bars."""
-        if self.cameras:
-            return Cameras([self._open(os.path.join(path, name)) for name in self.cameras])
-        video = self._open(path)
-        return CroppedVideo(video) if spec is not None and spec.crop_bars else video
-
-    def _open(self, path: str) -> FrameSource:
-        packet_cache = self.packet_cache or PacketIndexCache(0, user_store())
-        if self.cache is not None:
-            return self.cache.open(path, self.limits, self.decoder, packet_cache)
-        return open_video(path, limits=self.limits, decoder=self.decoder, packet_cache=packet_cache)
-
-
 class TrainDataset(Dataset[Sample]):
     """Augmented views of videos, each sample a function of (seed, epoch, index).
 
@@ -190,7 +153,7 @@ class TrainDataset(Dataset[Sample]):
         recipe: Recipe,
         *,
         seed: int,
-        reader: VideoReader = VideoReader(),
+        reader: VideoReader = _PLAIN_READER,
         on_device: bool = False,
         least_side: int = 1,
     ) -> None:
@@ -271,24 +234,6 @@ class TrainDataset(Dataset[Sample]):
             )
 
 
-def read_clips(video: FrameSource, frames_VT: Ints) -> Tensor:
-    """Decode the frames of several clips in one pass.
-
-    Args:
-        video: the open video.
-        frames_VT: stored frame numbers, any order, repeats allowed.
-
-    Returns:
-        uint8 (V, 3, T, H, W). A view of (V, T, 3, H, W) memory's channels-last frames, not a copy.
-    """
-    unique, place_VT = np.unique(frames_VT, return_inverse=True)
-    frames_NHWC: NDArray[np.uint8] = np.ascontiguousarray(video.frames(unique))
-    # Frame by frame; indexing with [] copies byte by byte, which takes ten times as long.
-    row_VT = torch.from_numpy(place_VT.reshape(-1))
-    clips_VTHWC = torch.from_numpy(frames_NHWC).index_select(0, row_VT)
-    return clips_VTHWC.view(*frames_VT.shape, *frames_NHWC.shape[1:]).permute(0, 4, 1, 2, 3)
-
-
 @dataclass(frozen=True)
 class EvalItem:
     """The test clips of one video; start and end in seconds of the video."""
@@ -352,7 +297,7 @@ class EvalDataset(Dataset[EvalItem]):
         *,
         every_seconds: float | None = None,
         half_overlap: bool = False,
-        reader: VideoReader = VideoReader(),
+        reader: VideoReader = _PLAIN_READER,
         shows: Sequence[Perturbation] = ("plain",),
         seed: int = 0,
         name_bad: bool = False,
@@ -382,11 +327,8 @@ class EvalDataset(Dataset[EvalItem]):
 
     def _item(self, index: int) -> EvalItem:
         with self.reader.open(self.manifest.path(index), self.spec) as video:
-            fps = self.spec.fps
-            if fps is None and self.every_seconds:
-                fps = varying_rate(video.times)
-            shown_L = timeline(video.times, fps)
-            start_N = self._starts(tick_seconds(video.times, fps, len(shown_L)))
+            shown_L, seconds_L = timed_ticks(video.times, self.spec.fps, self.every_seconds)
+            start_N = self._starts(seconds_L)
             ticks_NT = np.stack(
                 [clip_indices(int(start), self.spec, len(shown_L)) for start in start_N]
             )

@@ -9,8 +9,8 @@ from cvrl.data.clips import (
     ClipSpec,
     clip_indices,
     spread_starts,
-    tick_seconds,
     timed_starts,
+    timed_ticks,
     timeline,
     varying_rate,
 )
@@ -122,9 +122,18 @@ def test_dropped_frames_are_a_varying_rate():
 
 def test_ticks_of_a_given_rate_are_even_in_time():
     times = np.array([2.0, 2.1, 2.7, 3.0])
-    length = len(timeline(times, 10.0))
-    np.testing.assert_allclose(tick_seconds(times, 10.0, length), np.arange(11) / 10)
-    np.testing.assert_allclose(tick_seconds(times, None, 4), times - 2)
+    for every in (None, 0.5):
+        shown, seconds = timed_ticks(times, 10.0, every)
+        assert shown.tolist() == timeline(times, 10.0).tolist()
+        np.testing.assert_allclose(seconds, np.arange(11) / 10)
+
+
+@pytest.mark.parametrize("every", [None, 0.0])
+def test_without_a_rate_ticks_are_the_stored_frames(every):
+    times = np.array([2.0, 2.1, 2.7, 3.0])
+    shown, seconds = timed_ticks(times, None, every)
+    assert shown.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(seconds, times - 2)
 
 
 def test_one_frame_is_one_tick():

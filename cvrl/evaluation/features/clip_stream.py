@@ -18,10 +18,8 @@ from cvrl.data.clips import (
     Ints,
     clip_indices,
     spread_starts,
-    tick_seconds,
     timed_starts,
-    timeline,
-    varying_rate,
+    timed_ticks,
 )
 from cvrl.data.dataset import VideoReader, read_clips
 from cvrl.data.manifest import Manifest
@@ -72,33 +70,11 @@ class ClipChoice:
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise UserError(f"--overlap {self.overlap}", "must be in [0, 1)", "0.5 is half a clip")
 
-    def tick_rate(self, times_N: NDArray[np.float64], spec: ClipSpec) -> float | None:
-        """Ticks a second of a video; None for one tick a stored frame.
-
-        With ``every``, ticks are even in time also where the frame rate varies, so all clips of a
-        video last equally long.
-
-        Args:
-            times_N: seconds at which the stored frames are shown.
-            spec: the shape of a clip.
-
-        Example:
-            >>> times_N = np.array([0.0, 0.04, 0.08, 0.12, 0.4, 0.7])
-            >>> spec = ClipSpec(frames=4, stride=1)
-            >>> ClipChoice(clips=1).tick_rate(times_N, spec) is None
-            True
-            >>> round(ClipChoice(every=1.0).tick_rate(times_N, spec))
-            25
-        """
-        if spec.fps is not None or self.every is None:
-            return spec.fps
-        return varying_rate(times_N)
-
     def starts(self, seconds_L: NDArray[np.float64], spec: ClipSpec) -> Ints:
         """First tick of each clip in a video.
 
         Args:
-            seconds_L: time of each tick of the video, see :func:`cvrl.data.clips.tick_seconds`.
+            seconds_L: time of each tick of the video, see :func:`cvrl.data.clips.timed_ticks`.
             spec: the shape of a clip.
 
         Returns:
@@ -179,10 +155,8 @@ class ClipStream(IterableDataset[Piece]):
 
     def _pieces(self, row: int) -> Iterator[Piece]:
         with self.reader.open(self.manifest.path(row), self.spec) as video:
-            fps = self.choice.tick_rate(video.times, self.spec)
-            shown_L = timeline(video.times, fps)
+            shown_L, seconds_L = timed_ticks(video.times, self.spec.fps, self.choice.every)
             length = len(shown_L)
-            seconds_L = tick_seconds(video.times, fps, length)
             starts = self.choice.starts(seconds_L, self.spec)
             window = _Window(video, self.transform)
             for first, last in _cuts(starts, self.spec, shown_L):

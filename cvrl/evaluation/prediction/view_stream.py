@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from cvrl.data.clips import ClipSpec, Ints, clip_indices, tick_seconds, timeline
+from cvrl.data.clips import ClipSpec, Ints, clip_indices, timed_ticks
 from cvrl.data.dataset import VideoReader, read_clips
 from cvrl.data.loader import Batches
 from cvrl.data.manifest import Manifest
@@ -167,9 +167,7 @@ class _LensClips:
     @staticmethod
     def of(video: FrameSource, lens: Lens, choice: ClipChoice) -> "_LensClips":
         """What a lens takes of an open video."""
-        fps = choice.tick_rate(video.times, lens.spec)
-        shown_L = timeline(video.times, fps)
-        seconds_L = tick_seconds(video.times, fps, len(shown_L))
+        shown_L, seconds_L = timed_ticks(video.times, lens.spec.fps, choice.every)
         start_N = choice.starts(seconds_L, lens.spec)
         ticks_NT = np.stack([clip_indices(int(s), lens.spec, len(shown_L)) for s in start_N])
         end_N = np.minimum(start_N + lens.spec.span, len(shown_L)) - 1
