@@ -3,7 +3,8 @@
 A manifest is a table (pyarrow, one row a video) with numbers for labels and groups, so a million
 rows cost some tens of megabytes and reach a worker in one piece. Columns: ``path`` (as listed),
 ``label``, ``group``, whatever else the list has (``split``, ``split1`` ...), and what a scan
-measured (``fps``, ``frames``, ``status`` ...).
+measured (``fps``, ``frames``, ``status`` ...). Paths are text in UTF-8; other bytes of file names
+are escaped (:mod:`cvrl.utils.file_names`).
 
 A *group* is what must not be torn apart between training and testing, nor be told apart by a
 contrastive loss: clips cut from one source video. It is taken from a ``group`` column; where there
@@ -32,8 +33,10 @@ from cvrl.data.sources.folders import LabelRule
 from cvrl.data.sources.name_groups import infer_groups, join_derived
 from cvrl.data.sources.read_source import read_source
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 from cvrl.utils.io import atomic_path, write_csv
 from cvrl.utils.seed import numpy_rng
+from cvrl.video.frame_folder import video_path
 
 logger = logging.getLogger("cvrl")
 
@@ -316,8 +319,8 @@ def make_manifest(
         label_ids=_label_ids(label, class_names),
         group_ids=group_ids(group),
         class_names=class_names,
-        root=Path(os.path.abspath(root)),
-        source=str(source),
+        root=Path(path_text(os.path.abspath(root))),
+        source=path_text(str(source)),
         split_column=split_column,
     )
 
@@ -343,7 +346,7 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     table = manifest.table
     columns = {name: table[name] for name in table.column_names}
-    columns["path"] = _relative_to(Path(os.path.abspath(target.parent)), manifest)
+    columns["path"] = _relative_to(Path(path_text(os.path.abspath(target.parent))), manifest)
     columns.setdefault("split", pa.nulls(len(table), pa.string()))
     first = ("path", "label", "group", "split")
     ordered = {name: columns[name] for name in first} | columns
@@ -357,7 +360,7 @@ def _check_files(manifest: Manifest, check: bool | None) -> None:
         return
     step = 1 if check else -(-len(manifest) // CHECK_ALL)
     rows = range(0, len(manifest), step)
-    missing = [i for i in rows if not os.path.exists(manifest.path(i))]
+    missing = [i for i in rows if not os.path.exists(video_path(manifest.path(i)))]
     if missing:
         counted = f"{len(missing)} of {len(rows)} files" + (" looked for" if step > 1 else "")
         raise UserError(

@@ -20,6 +20,7 @@ from cvrl.data.sources.name_groups import join_derived
 from cvrl.data.split_names import find_split
 from cvrl.data.tags import SEPARATOR
 from cvrl.utils.errors import UserError
+from cvrl.video.frame_folder import video_path
 
 OTHERS = "*"  # a training split of every other value than the test split
 
@@ -191,7 +192,7 @@ def _files_in_both(train: list[str], test: list[str]) -> tuple[list[str], str]:
                 same = path in learned
                 word = "is" if same_files([path, learned[0]]) else "is a copy of"
                 found[path] = path if same else f"{path} ({word} {learned[0]})"
-    missing = sum(not os.path.exists(path) for path in paths)
+    missing = sum(not os.path.exists(video_path(path)) for path in paths)
     if missing == len(paths):
         return sorted(found.values()), "compared by name, none is there"
     compared = "compared by inode and content"

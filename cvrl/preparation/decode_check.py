@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from cvrl.utils.errors import CorruptVideoError
 from cvrl.utils.processes import Beat
+from cvrl.video.frame_folder import video_path
 from cvrl.video.reader import Limits, open_video
 
 BLOCK_BYTES = 2**28
@@ -56,7 +57,7 @@ def check_decodes(
         >>> check_decodes("no/such/file.mp4").status
         'missing'
     """
-    if not os.path.exists(path):
+    if not os.path.exists(video_path(path)):
         return Measured(status="missing", reason="no such file")
     found = Measured()
     try:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from os import PathLike, fspath
 
+from cvrl.utils.file_names import path_text
+
 
 class UserError(ValueError):
     """Something the user gave cannot be used.
@@ -21,7 +23,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, thing: object, reason: str, remedy: str = "") -> None:
-        self.thing = str(thing)
+        self.thing = path_text(str(thing))
         self.reason = _one_line(reason)
         self.remedy = _one_line(remedy)
         super().__init__(f"{self.thing}: {self.reason}" + (f"; {self.remedy}" if remedy else ""))
@@ -35,7 +37,7 @@ class CorruptVideoError(ValueError):
     """A video file cannot give the frames asked of it.
 
     Attributes:
-        path: the file.
+        path: the file, as text (see :func:`cvrl.utils.file_names.path_text`).
         reason: one line that says what is wrong with it.
 
     Example:
@@ -45,7 +47,7 @@ class CorruptVideoError(ValueError):
     """
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
-        self.path = fspath(path)
+        self.path = path_text(fspath(path))
         self.reason = _one_line(reason)
         super().__init__(f"{self.path}: {self.reason}")
 
@@ -80,4 +82,4 @@ def run_tool(main: Callable[[], None]) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
+    return path_text(" ".join(str(text).split()))

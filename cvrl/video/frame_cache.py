@@ -23,7 +23,9 @@ import torch
 import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
+from cvrl.utils.file_names import file_path
 from cvrl.utils.io import atomic_path
+from cvrl.video.frame_folder import is_frames
 from cvrl.video.limits import check_file
 from cvrl.video.packet_cache import PacketIndexCache
 from cvrl.video.reader import Decoder, Limits, open_video
@@ -119,13 +121,14 @@ class FrameCache:
         Raises:
             CorruptVideoError: the file cannot be decoded.
         """
-        if not os.path.isdir(path):
+        path = file_path(path)
+        if not is_frames(path):
             check_file(path)  # before it is hashed: a pipe or device may never end
         kind = f"{self.short_side}-lossy" if decoder == "lossy" else str(self.short_side)
         entry = self.folder / f"{self._content(path)}-{kind}.npy"
         if not entry.exists():
             video = open_video(path, limits=limits, decoder=decoder, packet_cache=packet_cache)
-            if self._is_full() or Path(path).is_dir():
+            if self._is_full() or is_frames(path):
                 return video
             try:
                 self._write(entry, video)
@@ -169,7 +172,7 @@ class FrameCache:
         try:
             state = os.stat(path)
             name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}"
-            note = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.key"
+            note = self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.key"
             if note.exists():
                 return note.read_text()
             digest = hashlib.sha256()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cvrl.utils.errors import CorruptVideoError
+from cvrl.utils.file_names import file_path
 from cvrl.video.limits import Limits, reason_of
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -20,6 +21,7 @@ _MASK = re.compile(
     r"((.*[_. -])?(masks?|depth|seg|segmentation|alpha|thumb|keyframe)[_. -]?\d*)\.\w+", re.I
 )
 # What Pillow raises on a broken image; SyntaxError is its word for a broken png.
+_NUMBERED = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
 _BROKEN = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
 
 
@@ -93,7 +95,7 @@ def numberings(names: Sequence[str]) -> list[list[str]]:
     found: dict[str, list[str]] = {}
     numbers: dict[str, list[int]] = {}
     for name in names:
-        match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", os.path.splitext(name)[0])
+        match = _NUMBERED.fullmatch(os.path.splitext(name)[0])
         if match:
             key = f"{match[1]}#{match[3]}".lower()
             found.setdefault(key, []).append(name)
@@ -110,6 +112,74 @@ def numberings(names: Sequence[str]) -> list[list[str]]:
     return [found[key] for key in found if key in whole]
 
 
+def pattern_of(names: Sequence[str]) -> str:
+    """The name of one numbering, which stands for all its frames.
+
+    Args:
+        names: one of :func:`numberings`.
+
+    Example:
+        >>> pattern_of(["a_1.jpg", "a_2.jpg"])
+        'a_%d.jpg'
+    """
+    stem, suffix = os.path.splitext(names[0])
+    return _NUMBERED.sub(r"\1%d\3", stem) + suffix
+
+
+def is_frames(path: str) -> bool:
+    """Whether a path is that of a video of frames: a folder, or one numbering in a folder.
+
+    Example:
+        >>> is_frames("."), is_frames("./a_%d.jpg"), is_frames("./a_1.jpg")
+        (True, True, False)
+    """
+    folder, name = os.path.split(path)
+    return os.path.isdir(path) or (
+        "%d" in name and os.path.isdir(folder or ".") and not os.path.lexists(path)
+    )
+
+
+def frame_files(path: str) -> list[str]:
+    """The frames of a video of frames, in order.
+
+    Args:
+        path: for which :func:`is_frames` is true.
+
+    Returns:
+        Paths of images; empty where there are none.
+
+    Raises:
+        OSError: the folder cannot be listed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> for name in ("a_1.jpg", "a_2.jpg", "b_1.jpg", "b_2.jpg"):
+        ...     pathlib.Path(folder, name).touch()
+        >>> [os.path.basename(file) for file in frame_files(f"{folder}/b_%d.jpg")]
+        ['b_1.jpg', 'b_2.jpg']
+    """
+    if os.path.isdir(path):
+        return [os.path.join(path, name) for name in list_frames(path)]
+    folder, pattern = os.path.split(path)
+    for names in numberings(list_frames(folder or ".")):
+        if names and pattern_of(names) == pattern:
+            return [os.path.join(folder, name) for name in names]
+    return []
+
+
+def video_path(path: str) -> str:
+    """The file or folder behind a path in a list: that of the video, or the folder of its frames.
+
+    Example:
+        >>> video_path("no/such/file.mp4"), video_path("./a_%d.jpg")
+        ('no/such/file.mp4', '.')
+    """
+    path = file_path(path)
+    is_numbering = is_frames(path) and not os.path.isdir(path)
+    return os.path.dirname(path) or "." if is_numbering else path
+
+
 class FramesFolder:
     """The frames of a folder, decoded one at a time when asked for.
 
@@ -117,7 +187,7 @@ class FramesFolder:
     their EXIF orientation says.
 
     Args:
-        folder: holds one image a frame.
+        folder: holds one image a frame; or one numbering in it, as ``folder/a_%d.jpg``.
         fps: frames a second, which no image tells.
         limits: what the folder may cost.
 
@@ -144,18 +214,19 @@ class FramesFolder:
         self._folder = folder
         self._limits = limits
         try:
-            self._names = list_frames(folder)
+            self._files = frame_files(folder)
         except OSError as error:
             raise CorruptVideoError(folder, reason_of(error)) from error
-        if not self._names:
+        if not self._files:
             raise CorruptVideoError(folder, "no jpg or png frames in the folder")
-        if len(several := numberings(self._names)) > 1:
-            firsts = " and ".join(names[0] for names in several[:3])
-            reason = f"holds {len(several)} numberings of frames, as {firsts}"
-            raise CorruptVideoError(folder, f"{reason}: give each video a folder of its own")
-        limits.check_count(folder, len(self._names))
+        several = numberings([os.path.basename(file) for file in self._files])
+        if len(several) > 1:
+            patterns = " and ".join(pattern_of(names) for names in several[:3])
+            reason = f"holds {len(several)} numberings of frames, {patterns}"
+            raise CorruptVideoError(folder, f"{reason}: give one of them, as folder/a_%d.jpg")
+        limits.check_count(folder, len(self._files))
         self.fps = float(fps)
-        self.times: NDArray[np.float64] = np.arange(len(self._names)) / self.fps
+        self.times: NDArray[np.float64] = np.arange(len(self._files)) / self.fps
         height, width = self._image(0).shape[:2]
         self.size: tuple[int, int] = (height, width)
         self.key_frames: NDArray[np.int64] | None = None
@@ -189,15 +260,15 @@ class FramesFolder:
 
     def _image(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """One frame, (H, W, 3); at its own size where none is given."""
-        name = self._names[index]
         try:
-            with _opened(os.path.join(self._folder, name)) as image:
+            with _opened(self._files[index]) as image:
                 # Before the pixels are decoded: a bomb is small until then.
                 self._limits.check_size(self._folder, image.height, image.width)
                 upright = _rgb(ImageOps.exif_transpose(image))
         except CorruptVideoError:
             raise
         except _BROKEN as error:
+            name = os.path.basename(self._files[index])
             reason = f"frame {name} does not decode: {reason_of(error)}"
             raise CorruptVideoError(self._folder, reason) from error
         if size and (upright.height, upright.width) != size:

@@ -36,10 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvrl.utils.errors import CorruptVideoError
+from cvrl.utils.file_names import file_path
 from cvrl.video.container import turn_of
 from cvrl.video.decord_agreement import decord_agrees, packets_are_frames
 from cvrl.video.decord_reader import read_with_decord
-from cvrl.video.frame_folder import FramesFolder
+from cvrl.video.frame_folder import FramesFolder, is_frames
 from cvrl.video.frames import Video
 from cvrl.video.limits import Limits, Work, check_file, reason_of
 from cvrl.video.packet_cache import PacketIndexCache
@@ -78,7 +79,8 @@ def open_video(
     """Open a video file, or a folder of jpg or png frames.
 
     Args:
-        path: the file or folder. Its content matters, its name does not.
+        path: the file or folder. Its content matters, its name does not. Where a folder holds
+            several numberings of frames, ``folder/a_%d.jpg`` is the video of one of them.
         limits: what the video may cost.
         fps: frames a second of a folder of frames; a file tells its own.
         decoder: who decodes a file's frames; decord only where it gives those of PyAV. ``lossy`` is
@@ -101,8 +103,8 @@ def open_video(
         ...     len(video), video.fps, video.size, video.frames([2, 0]).shape
         (3, 25.0, (4, 8), (2, 4, 8, 3))
     """
-    name = os.fspath(path)
-    if os.path.isdir(name):
+    name = file_path(os.fspath(path))
+    if is_frames(name):
         return Video(name, FramesFolder(name, fps=fps, limits=limits))
     check_file(name)
     look = partial(_read_index, name, limits, decoder)

@@ -239,7 +239,21 @@ def test_numberings(names, count):
     assert len(found) == count and sorted(n for own in found for n in own) == sorted(names)
 
 
-def test_several_numberings_are_no_video(tmp_path):
+def test_a_folder_of_several_numberings_names_them(tmp_path):
     _images(tmp_path / "run", ["a_1.png", "a_2.png", "b_1.png", "b_2.png"])
-    with pytest.raises(CorruptVideoError, match=r"2 numberings of frames, as a_1\.png and b_1"):
+    with pytest.raises(CorruptVideoError, match=r"2 numberings of frames, a_%d\.png and b_%d\.png"):
         _open(tmp_path / "run")
+
+
+def test_each_numbering_is_a_video(tmp_path):
+    for shade, name in enumerate([f"{v}_{i}.png" for v in ("a", "b%d", "C") for i in (9, 10, 11)]):
+        Image.new("RGB", (8, 4), (shade, 0, 0)).save(tmp_path / name)
+    for place, pattern in enumerate(("a_%d.png", "b%d_%d.png", "C_%d.png")):
+        video = open_video(tmp_path / pattern)
+        reds = video.frames(range(3))[:, 0, 0, 0]
+        assert len(video) == 3 and reds.tolist() == [3 * place + i for i in range(3)]
+    with pytest.raises(CorruptVideoError, match=r"d_%d\.png: no jpg or png frames"):
+        open_video(tmp_path / "d_%d.png")
+    for path in (tmp_path / "gone" / "a_%d.png", tmp_path / "%d.mp4" / "a"):
+        with pytest.raises(CorruptVideoError, match="no such file"):
+            open_video(path)

@@ -6,7 +6,8 @@ import stat
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 
-from cvrl.video.frame_folder import list_frames
+from cvrl.utils.file_names import file_path
+from cvrl.video.frame_folder import frame_files, is_frames
 
 _BLOCK = 2**20
 _END = 2**16
@@ -20,7 +21,7 @@ def file_id(path: str) -> tuple[int, int] | str:
         True
     """
     try:
-        status = os.stat(path)
+        status = os.stat(file_path(path))
     except (OSError, ValueError):
         return os.path.abspath(path)
     return status.st_dev, status.st_ino
@@ -84,11 +85,11 @@ def _alike(rows: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int
 
 def _files(path: str) -> list[str]:
     """A video's files: itself, or its frames; empty for what cannot be read."""
+    path = file_path(path)
     with suppress(OSError, ValueError):
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            return [os.path.join(path, name) for name in list_frames(path)]
-        if stat.S_ISREG(mode):  # a pipe would wait for ever
+        if is_frames(path):
+            return frame_files(path)
+        if stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
             return [path]
     return []
 

@@ -15,7 +15,8 @@ from cvrl.data.sources.file_types import (
     stem,
 )
 from cvrl.utils.errors import UserError
-from cvrl.video.frame_folder import frame_names, numberings
+from cvrl.utils.file_names import path_text
+from cvrl.video.frame_folder import frame_names, numberings, pattern_of
 
 _PICTURES = re.compile(r"i|rgb|imgs?|images?|frames?|jpegimages|rgb_?(images?|frames?)", re.I)
 _FLOW_PAIRS = (("u", "v"), ("flow_u", "flow_v"), ("flow_x", "flow_y"), ("flowx", "flowy"))
@@ -46,12 +47,13 @@ class Walk:
 def walk_folder(folder: Path) -> Walk:
     """Find the videos and folders of frames below a folder.
 
-    A folder that holds images, and no videos below it, is one video of frames. Folders of optical
+    A folder that holds images, and no videos below it, is one video of frames, or one a numbering
+    where it holds several: ``a_%d.jpg`` and ``b_%d.jpg``. Folders of optical
     flow, depth or masks beside one of pictures are left out, and so are the frames of a video that
     is there itself. A file of another suffix, or without one, counts if it begins like a video.
 
     Raises:
-        UserError: a folder that cannot be listed, or a name that is not UTF-8.
+        UserError: a folder that cannot be listed.
 
     Example:
         >>> import tempfile
@@ -100,8 +102,8 @@ def _walk(
     folders = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     beside = _beside_pictures(folders)
     for entry in entries:
-        path, suffix = prefix + entry.name, os.path.splitext(entry.name)[1].lower()
-        check_name(entry.path)
+        path = prefix + path_text(entry.name)
+        suffix = os.path.splitext(path)[1].lower()
         if entry.name[0] == ".":
             found.left_out.append((path, "hidden"))
         elif entry.name in beside:
@@ -120,16 +122,19 @@ def _walk(
         names = ", ".join(sorted(beside))
         found.warnings.append(f"{folder}: {names} left out as optical flow, depth or masks")
     frames = [] if videos else frame_names(images)
-    if len(several := numberings(frames)) > 1:
-        firsts = " and ".join(one[0] for one in several[:3])
-        remedy = "give each video a folder of its own"
+    several = numberings(frames)
+    if len(several) > 1:
+        patterns = [path_text(pattern_of(names)) for names in several]
         found.warnings.append(
-            f"{folder}: holds {len(several)} numberings of frames, as {firsts}; {remedy}"
+            f"{folder}: holds {len(several)} numberings of frames, each read as a video:"
+            f" {', '.join(patterns[:3])}{', ...' if len(several) > 3 else ''}"
         )
-    if not frames:
-        found.left_out += [(prefix + name, "images") for name in images]
-        return videos
-    return [prefix.rstrip("/") or "."]
+        images = sorted(set(images) - {name for names in several for name in names})
+        videos += [prefix + pattern for pattern in patterns]
+    elif frames:
+        return [prefix.rstrip("/") or "."]
+    found.left_out += [(prefix + path_text(name), "images") for name in images]
+    return videos
 
 
 def _beside_pictures(folders: Sequence[str]) -> set[str]:
@@ -164,22 +169,3 @@ def _leave_out_own_frames(folder: Path, found: Walk) -> None:
         found.warnings.append(f"{folder}: {said}, first {first[0]} of {first[1]}")
         found.videos = [path for path in found.videos if path not in own]
         found.left_out += [(f"{path}/", "frames of a listed video") for path in own]
-
-
-def check_name(path: str) -> None:
-    r"""Refuse a path that no list and no page can hold.
-
-    Raises:
-        UserError: it is not UTF-8.
-
-    Example:
-        >>> check_name("caf\udce9.mp4")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        cvrl.utils.errors.UserError: caf\xe9.mp4: its name is not UTF-8; rename it, as with...
-    """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        remedy = "rename it, as with convmv -f latin1 -t utf8 -r --notest FOLDER"
-        raise UserError(shown, "its name is not UTF-8", remedy) from None

@@ -15,6 +15,7 @@ from cvrl.data.sources.folder_walk import left_out_words, walk_folder
 from cvrl.data.sources.name_groups import infer_groups
 from cvrl.data.split_names import split_kind
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import file_path, path_text
 
 logger = logging.getLogger("cvrl")
 
@@ -25,7 +26,8 @@ _SHOWN = 8
 def list_folder(folder: Path, labels: LabelRule = "auto") -> pa.Table:
     """The videos below a folder; the first folder on the way to a video is its class.
 
-    A folder that holds images, and no videos below it, is one video of frames. Videos that stand
+    A folder that holds images, and no videos below it, is one video of frames, or one a numbering
+    where it holds several (``a_1.jpg`` ... and ``b_1.jpg`` ...). Videos that stand
     in ``folder`` itself, or below one called ``unlabelled``, have no label. Where every video lies
     under train, val or test folders those are the splits and the classes come next. A folder
     wrapped around all is looked through. The log says which folders became classes, questions those
@@ -41,8 +43,8 @@ def list_folder(folder: Path, labels: LabelRule = "auto") -> pa.Table:
         where the folders do not say), and ``group`` where frames lie beside their optical flow.
 
     Raises:
-        UserError: no video, an empty class folder, a folder that cannot be listed, a name that is
-            not UTF-8, or split folders beside others.
+        UserError: no video, an empty class folder, a folder that cannot be listed, or split
+            folders beside others.
 
     Example:
         >>> import tempfile
@@ -182,8 +184,8 @@ def _wrappers(parts: Sequence[Sequence[str]]) -> int:
 def _check_class_folders(root: Path, around: set[tuple[str, ...]], known: set[str]) -> None:
     """Refuse empty folders beside the classes; say which other ones hold no video."""
     for parent in sorted(around):
-        for folder in sorted(root.joinpath(*parent).iterdir()):
-            if folder.name in known or folder.name[0] == "." or not folder.is_dir():
+        for folder in sorted(Path(file_path(str(root.joinpath(*parent)))).iterdir()):
+            if path_text(folder.name) in known or folder.name[0] == "." or not folder.is_dir():
                 continue
             if not any(folder.rglob("*")):
                 raise UserError(folder, "the class folder is empty", "fill it or remove it")

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cvrl.utils.errors import CorruptVideoError
-from cvrl.video.frame_folder import list_frames
+from cvrl.utils.file_names import file_path
+from cvrl.video.frame_folder import frame_files, is_frames
 
 _SAMPLE = 5
 
@@ -31,10 +32,10 @@ def sample_counts(root: Path, paths: Sequence[str], rows: Sequence[int]) -> dict
     counts = {}
     step = max(1, len(rows) // _SAMPLE)
     for row in rows[::step][: _SAMPLE + 1]:
-        file = os.path.join(root, paths[row])
+        file = file_path(os.path.join(root, paths[row]))
         with suppress(CorruptVideoError, OSError, ValueError):
-            if os.path.isdir(file):
-                counts[row] = len(list_frames(file))
+            if is_frames(file):
+                counts[row] = len(frame_files(file))
             else:
                 with open_video(file) as video:
                     counts[row] = len(video)

@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from cvrl.data.event_lists import by_camera, list_events
 from cvrl.data.sources.file_types import begins_like_video, is_video_name
-from cvrl.data.sources.folder_walk import check_name
 from cvrl.data.sources.folders import LabelRule, list_folder
 from cvrl.data.sources.text_lists import list_file
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import file_path, path_text
+from cvrl.video.frame_folder import is_frames
 
 
 def read_source(
@@ -29,17 +30,14 @@ def read_source(
         labels: which folder is the class, see :func:`list_folder`.
 
     Raises:
-        UserError: there is no such file or folder, it lists nothing that can be used,
-            or a name is not UTF-8.
+        UserError: there is no such file or folder, or it lists nothing that can be used.
 
     Example:
         >>> read_source(Path("no/such/list.csv"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: no/such/list.csv: no such file or folder; check the path...
     """
-    for given in (path, root or ""):
-        check_name(os.path.abspath(given))
-    folder, table = _locate(path, root, cameras, labels)
+    folder, table = _locate(Path(file_path(str(path))), root, cameras, labels)
     if labels == "none" and "label" in table.column_names:
         table = table.drop_columns(["label"])
     return folder, by_camera(table, cameras) if cameras else table
@@ -52,14 +50,14 @@ def _locate(
         table = list_events(path, cameras) if cameras else list_folder(path, labels)
         if table["path"][0].as_py() != ".":
             return path, table
-    elif not path.is_file():
+    elif not (path.is_file() or is_frames(str(path))):
         remedy = f"check the path; it was looked for in {Path.cwd()}"
         raise UserError(path, "no such file or folder", remedy)
-    elif not (is_video_name(path.name) or begins_like_video(str(path))):
+    elif path.is_file() and not (is_video_name(path.name) or begins_like_video(str(path))):
         if labels in ("folder", "parent"):
             reason = "is a list, whose labels are its column 'label'"
             raise UserError(path, reason, "give the folder, or --labels none (data.labels=none)")
-        folder = path.parent if root is None else Path(root)
+        folder = path.parent if root is None else Path(file_path(os.fspath(root)))
         return folder, list_file(path, folder)
     path = path.resolve()  # a single video, folder of frames or event
-    return path.parent, pa.table({"path": [path.name]})
+    return path.parent, pa.table({"path": [path_text(path.name)]})

@@ -5,6 +5,8 @@ Every reader gives a :class:`pyarrow.Table` of strings with at least a ``path`` 
 a million clips is read in about a second.
 """
 
+import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from cvrl.data.sources.list_headers import (
     with_split,
 )
 from cvrl.utils.errors import UserError
+
+logger = logging.getLogger("cvrl")
 
 SCAN_TYPES = {
     "fps": pa.float64(),
@@ -42,15 +46,16 @@ def list_file(path: Path, root: Path | None = None) -> pa.Table:
     kept. Otherwise every line is ``path``, ``path label``, ``path frames label`` (SlowFast,
     mmaction) or ``path label frames``, separated by blanks, tabs, a comma or semicolon. A path may
     hold blanks if it ends like a video or is quoted; so may a label. Comments begin with ``#`` or
-    ``;`` and a blank; ``#20_Rhythm.avi`` is a file (of HMDB51).
+    ``;`` and a blank; ``#20_Rhythm.avi`` is a file (of HMDB51). Bytes that are not UTF-8 are kept
+    as ``\xe9``, with a warning, since file names may hold such.
 
     Args:
         path: the list.
         root: the folder that paths start from; None is that of the list.
 
     Raises:
-        UserError: an empty file, no UTF-8 text, lines of different columns or of columns that can
-            be understood in two ways, a header without a path, or a path listed twice.
+        UserError: an empty file, no text, lines of different columns or of columns that can be
+            understood in two ways, a header without a path, or a path listed twice.
 
     Example:
         >>> import tempfile
@@ -61,14 +66,15 @@ def list_file(path: Path, root: Path | None = None) -> pa.Table:
     """
     root = path.parent if root is None else root
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            beginning = stream.read(FIRST_BYTES)
-            if not beginning.strip() and not stream.read().strip():
-                raise UserError(path, "the list is empty", "give one path a line")
+        data = _read_text(path)
+        beginning = data[:FIRST_BYTES].decode("utf-8-sig", "ignore")
+        if not beginning.strip() and not data.strip():
+            raise UserError(path, "the list is empty", "give one path a line")
         header = find_header(path, beginning, root)
-        table = read_lines(path, path, root) if header is None else _read_csv(path, header)
-    except UnicodeDecodeError as error:
-        raise UserError(path, "is not a list in UTF-8 text", "give a folder or a list") from error
+        if header is None:
+            table = read_lines(path, io.BytesIO(data), root)
+        else:
+            table = _read_csv(io.BytesIO(data), path, header)
     except OSError as error:
         raise UserError(path, error.strerror or "cannot be read", "give a readable file") from error
     except pa.ArrowInvalid as error:
@@ -80,6 +86,23 @@ def list_file(path: Path, root: Path | None = None) -> pa.Table:
     return table
 
 
+def _read_text(path: Path) -> bytes:
+    """Read a list as UTF-8; other bytes become escapes, see :mod:`cvrl.utils.file_names`."""
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        if b"\0" in data:
+            remedy = "give a folder or a list"
+            raise UserError(path, "is not a list in UTF-8 text", remedy) from error
+        text = data.decode("utf-8", "backslashreplace")
+        line = text.split("\n")[data.count(b"\n", 0, error.start)].strip()
+        remedy = "if file names are in UTF-8, convert the list, as with iconv"
+        logger.warning("%s: is not UTF-8, as in '%s'; %s", path, line, remedy)
+        return text.encode()
+    return data
+
+
 def _check_unique(path: Any, source: Path) -> None:
     if pc.count_distinct(path).as_py() == len(path):
         return
@@ -89,14 +112,14 @@ def _check_unique(path: Any, source: Path) -> None:
     raise UserError(source, reason, "list each once")
 
 
-def _read_csv(path: Path, header: Header) -> pa.Table:
-    """Read what stands below a header."""
+def _read_csv(source: io.BytesIO, path: Path, header: Header) -> pa.Table:
+    """Read what stands below the header of a list."""
     names = rename_columns(path, header.names)
     types = dict.fromkeys(names, pa.string())
     if "status" in names:  # written by a scan
         types |= {name: kind for name, kind in SCAN_TYPES.items() if name in names}
     table = pyarrow.csv.read_csv(
-        path,
+        source,
         read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=header.line + 1),
         parse_options=pyarrow.csv.ParseOptions(delimiter=header.delimiter),
         convert_options=pyarrow.csv.ConvertOptions(

@@ -18,6 +18,7 @@ from cvrl.evaluation.prediction.multiview import VideoAnswer
 from cvrl.evaluation.prediction.predictions import Predictions
 from cvrl.models.classifier import Classifier
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 from cvrl.utils.io import atomic_path
 
 LISTS = (".csv", ".txt")
@@ -41,7 +42,7 @@ def list_videos(given: Sequence[str | PathLike[str]]) -> Manifest:
     for path in [os.fspath(one) for one in given]:
         is_list = os.path.isfile(path) and path.lower().endswith(LISTS)
         several = os.path.isdir(path) or is_list
-        paths += read_manifest(path).paths if several else [os.path.abspath(path)]
+        paths += read_manifest(path).paths if several else [path_text(os.path.abspath(path))]
     return make_manifest({"path": list(dict.fromkeys(paths))}, root="/", source="the videos")
 
 

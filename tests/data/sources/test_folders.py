@@ -302,10 +302,17 @@ def test_a_folder_of_a_cover_alone_is_no_video(tmp_path):
     assert columns(list_folder(tmp_path))["path"] == ["run/a.mp4"]
 
 
-def test_several_numberings_in_one_folder_are_warned_of(tmp_path, caplog):
-    touch(tmp_path, *(f"run/{name}_{number:04}.jpg" for name in "ab" for number in range(3)))
-    list_folder(tmp_path)
-    assert "holds 2 numberings of frames, as a_0000.jpg and b_0000.jpg" in caplog.text
+def test_each_numbering_in_a_folder_is_a_video(tmp_path, caplog):
+    names = [f"{name}_{number:04}.jpg" for name in "ab" for number in range(9)]
+    touch(tmp_path, *(f"{label}/{name}" for label in ("run", "jump") for name in names))
+    touch(tmp_path, "run/c_0000.jpg", "walk/0.jpg", "walk/1.jpg")
+    with caplog.at_level("INFO", "cvrl"):
+        table = columns(list_folder(tmp_path))
+    numberings = [f"{label}/{name}_%d.jpg" for label in ("jump", "run") for name in "ab"]
+    assert table["path"] == [*numberings, "walk"]
+    assert table["label"] == ["jump", "jump", "run", "run", None]
+    assert "holds 2 numberings of frames, each read as a video: a_%d.jpg, b_%d.jpg" in caplog.text
+    assert "left out: 1 images (run/c_0000.jpg)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -319,14 +326,16 @@ def test_the_frames_of_a_listed_video_are_left_out(tmp_path, video, frames, capl
     assert "1 folders of frames are left out, as their videos are there" in caplog.text
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"caf\xe9/a.mp4", b"caf\xe9.txt"])
-def test_a_name_that_is_not_utf8_is_refused_in_one_printable_line(tmp_path, name):
-    path = os.path.join(os.fsencode(tmp_path), name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    open(path, "wb").close()
-    with pytest.raises(UserError, match="its name is not UTF-8; rename it") as caught:
-        list_folder(tmp_path)
-    assert r"caf\xe9" in str(caught.value) and str(caught.value).encode()
+def test_names_that_are_not_utf8_are_listed_with_their_bytes_escaped(tmp_path, caplog):
+    for name in (b"run/caf\xe9.mp4", b"caf\xe9/a.mp4", b"run/caf\xe8.txt"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").close()
+    with caplog.at_level("INFO", "cvrl"):
+        table = columns(list_folder(tmp_path))
+    assert table["path"] == [r"caf\xe9/a.mp4", r"run/caf\xe9.mp4"]
+    assert table["label"] == [r"caf\xe9", "run"]
+    assert r"left out: 1 .txt (run/caf\xe8.txt)" in caplog.text and caplog.text.encode()
 
 
 @pytest.mark.real

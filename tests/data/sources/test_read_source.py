@@ -49,11 +49,19 @@ def test_nothing_there(tmp_path):
         read_source(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("part", ["source", "root"])
-def test_a_source_or_root_whose_name_is_not_utf8(tmp_path, part):
+@pytest.mark.parametrize("given", [b"/caf\xe9", rb"/caf\xe9"])
+def test_a_source_and_root_whose_name_is_not_utf8(tmp_path, given):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    folder.mkdir()
-    for place in (folder, tmp_path):
-        (place / "list.txt").write_text("a.mp4\n")
-    with pytest.raises(UserError, match=r"caf\\xe9.*: its name is not UTF-8"):
-        read_source(folder if part == "source" else tmp_path / "list.txt", folder)
+    (folder / "run").mkdir(parents=True)
+    (folder / "run" / "a.mp4").touch()
+    (tmp_path / "list.txt").write_text("run/a.mp4\n")
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + given))
+    for source, root in ((path, None), (tmp_path / "list.txt", path)):
+        read, table = read_source(source, root)
+        assert read == folder and table["path"].to_pylist() == ["run/a.mp4"]
+
+
+def test_one_numbering_of_a_folder_is_a_single_video(tmp_path):
+    (tmp_path / "a_1.jpg").touch()
+    folder, table = read_source(tmp_path / "a_%d.jpg")
+    assert folder == tmp_path and table.to_pydict() == {"path": ["a_%d.jpg"]}

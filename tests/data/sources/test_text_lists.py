@@ -184,7 +184,7 @@ def test_mistakes_in_csv(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["ü.mp4 0\n".encode("latin-1"), b"\x80\x81\x00\xff" * 100])
+@pytest.mark.parametrize("content", ["ü.mp4 0\n".encode("utf-16"), b"\x80\x81\x00\xff" * 100])
 def test_a_list_that_is_no_text(tmp_path, content):
     path = tmp_path / "list.txt"
     path.write_bytes(content)
@@ -192,13 +192,13 @@ def test_a_list_that_is_no_text(tmp_path, content):
         list_file(path)
 
 
-def test_other_letters_deep_in_a_list_that_are_no_text(tmp_path):
+def test_other_bytes_deep_in_a_list(tmp_path, caplog):
     path = tmp_path / "list.txt"
     path.write_bytes(
         b"a.mp4 0\n" + b"".join(b"x%d.mp4 0\n" % i for i in range(9999)) + b"\xfc.mp4 1\n"
     )
-    with pytest.raises(UserError, match=r"UTF-?8"):
-        list_file(path)
+    assert list_file(path)["path"][-1].as_py() == r"\xfc.mp4"
+    assert r"is not UTF-8, as in '\xfc.mp4 1'" in caplog.text
 
 
 def test_a_list_that_may_not_be_read(tmp_path):
@@ -283,3 +283,14 @@ def test_a_split_under_another_name(tmp_path, name, is_split):
 def test_a_set_that_is_no_split(tmp_path):
     table = list_file(write(tmp_path / "list.csv", "path,label,set\na.mp4,run,blue\n"))
     assert table.column_names == ["path", "label", "set"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"path,label\nrun/caf\xe9.mp4,run\n", b"run/caf\xe9.mp4 run\n", b"\nrun/caf\xe9.mp4,run\n"],
+)
+def test_bytes_that_are_not_utf8_are_kept(tmp_path, text, caplog):
+    (tmp_path / "list.csv").write_bytes(text)
+    table = list_file(tmp_path / "list.csv")
+    assert table.to_pydict() == {"path": [r"run/caf\xe9.mp4"], "label": ["run"]}
+    assert r"is not UTF-8, as in 'run/caf\xe9.mp4" in caplog.text
