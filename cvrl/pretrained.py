@@ -12,11 +12,17 @@ from cvrl.models import heads
 from cvrl.models.backbones import Encoder, build_encoder
 from cvrl.models.classifier import Classifier as Classifier
 from cvrl.models.hf import TokenMap, is_stored_model
-from cvrl.models.weights import load_weights, save_weights
+from cvrl.models.weights import check_finite, load_weights, save_weights
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
 
 MODEL_FILE = "model.safetensors"
+KINDS = {
+    **dict.fromkeys((".yaml", ".yml"), "is a config, not a model"),
+    **dict.fromkeys((".csv", ".txt", ".parquet", ".tsv"), "is a list of videos, not a model"),
+    **dict.fromkeys((".json", ".jsonl"), "is a file of results, not a model"),
+}
+DIVERGED = "its training diverged: train it again with a lower optim.lr in a new output="
 
 
 def save_model(
@@ -75,8 +81,8 @@ def load_encoder(
             ``projector`` is the projection head, or None.
 
     Raises:
-        UserError: no such file, a truncated one, or one that is not a cvrl model; a size that the
-            encoder does not take, or frames smaller than the crop.
+        UserError: no such file, a truncated one, one that is not a cvrl model, weights that are not
+            finite; a size that the encoder does not take, or frames smaller than the crop.
 
     Example:
         >>> import tempfile
@@ -197,18 +203,43 @@ def model_file(path: str | PathLike[str]) -> Path:
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: runs/none: holds no model.safetensors; give a run folder, ...
     """
-    file = Path(path) / MODEL_FILE if Path(path).is_dir() else Path(path)
-    if not file.exists():
-        raise UserError(path, f"holds no {MODEL_FILE}", "give a run folder, or train one first")
-    return file
+    given = Path(path)
+    file = given / MODEL_FILE if given.is_dir() else given
+    if file.exists():
+        return file
+    if (given.parent / MODEL_FILE).exists() and any(given.glob("step_*.pt")):
+        raise UserError(path, "is the folder of a run's checkpoints", f"give {given.parent}")
+    if (given / "config.yaml").exists():
+        reason = f"is a run that has saved no {MODEL_FILE} yet"
+        raise UserError(path, reason, "repeat its training command to go on with it")
+    raise UserError(path, f"holds no {MODEL_FILE}", "give a run folder, or train one first")
+
+
+def _check_is_model(file: Path) -> None:
+    """Refuse a file that is known to be something else, and say what was meant.
+
+    Raises:
+        UserError: a config, a list, a result, or a checkpoint to resume from.
+    """
+    suffix = file.suffix.lower()
+    run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    if suffix in KINDS:
+        remedy = "give the run folder"
+    elif suffix == ".pt" and (run / MODEL_FILE).exists():
+        remedy = f"give {run}"
+    else:
+        return
+    raise UserError(file, KINDS.get(suffix, "is a checkpoint to resume training from"), remedy)
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts of a model that cvrl wrote."""
     file = model_file(path)
+    _check_is_model(file)
     tensors, metadata = load_weights(file)
     if "cvrl" not in metadata:
         raise UserError(file, "is not a model that cvrl wrote", "give the run folder of a cvrl run")
+    check_finite(tensors, file, DIVERGED)
     return tensors, metadata["cvrl"]
 
 

@@ -7,7 +7,7 @@ from cvrl import load_classifier, load_encoder
 from cvrl.data.clips import ClipSpec
 from cvrl.models import heads
 from cvrl.models.backbones import build_encoder
-from cvrl.models.weights import save_weights
+from cvrl.models.weights import load_pretrained, save_weights
 from cvrl.pretrained import load_with_head, save_model
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
@@ -133,4 +133,41 @@ def test_a_truncated_file_is_refused(encoder, tmp_path, share):
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=r"model.safetensors"):
+        load_encoder(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(encoder, tmp_path):
+    with torch.no_grad():
+        next(encoder.parameters())[0] = torch.inf
+    saved(encoder, tmp_path)
+    for load in (load_encoder, load_classifier):
+        with pytest.raises(UserError, match=r"values that are not finite; its training diverged"):
+            load(tmp_path)
+    with pytest.raises(UserError, match="not finite"):
+        load_pretrained(encoder, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("config.yaml", "is a config, not a model; give the run folder"),
+        ("videos.csv", "is a list of videos, not a model"),
+        ("eval/knn.json", "is a file of results"),
+        ("checkpoints/step_00000002.pt", r"is a checkpoint to resume training from; give .*run$"),
+        ("checkpoints", r"is the folder of a run's checkpoints; give .*run$"),
+        ("eval", "holds no model.safetensors"),
+    ],
+)
+def test_a_wrong_path_is_told_what_it_is(encoder, tmp_path, name, words):
+    run = saved(encoder, tmp_path / "run")
+    for file in ("config.yaml", "videos.csv", "eval/knn.json", "checkpoints/step_00000002.pt"):
+        (run / file).parent.mkdir(exist_ok=True)
+        (run / file).write_text("name: x")
+    with pytest.raises(UserError, match=words):
+        load_encoder(run / name)
+
+
+def test_a_run_without_a_model_is_told_so(tmp_path):
+    (tmp_path / "config.yaml").write_text("name: x")
+    with pytest.raises(UserError, match=r"has saved no model\.safetensors yet"):
         load_encoder(tmp_path)

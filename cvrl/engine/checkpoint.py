@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cvrl.models.weights import check_finite
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
@@ -55,7 +56,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> State:
     """Read a checkpoint on the CPU.
 
     Raises:
-        UserError: no such file, a truncated or foreign one, or one that would need unpickling code.
+        UserError: no such file, a truncated or foreign one, one that would need unpickling code,
+            or weights that are not finite.
     """
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,7 +68,26 @@ def load_checkpoint(path: str | os.PathLike[str]) -> State:
         raise UserError(path, reason, "remove it to go on from the one before") from error
     if not isinstance(state, dict) or "step" not in state or "task" not in state:
         raise UserError(path, "not a cvrl checkpoint", "give a file under RUN/checkpoints")
+    check_finite(state["task"], path, "remove it to go on from the one before")
     return state
+
+
+def diverged(folder: str | os.PathLike[str], step: int, reason: str) -> UserError:
+    """The error of a run whose loss or weights are not finite; it names the last whole checkpoint.
+
+    Args:
+        folder: the run's ``checkpoints`` folder.
+        step: optimiser steps done.
+        reason: what is not finite.
+
+    Example:
+        >>> print(diverged("runs/x/checkpoints", 3, "the loss is nan").reason)
+        the loss is nan; no checkpoint was saved
+    """
+    kept = list_checkpoints(folder)
+    last = f"the last checkpoint, {kept[-1]}, is finite" if kept else "no checkpoint was saved"
+    remedy = "lower optim.lr, set optim.clip_norm=1.0, or use train.precision=fp32"
+    return UserError(f"step {step}", f"{reason}; {last}", remedy)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -23,7 +23,7 @@ from cvrl.data.dataset import Batch
 from cvrl.data.loader import default_workers, train_loader
 from cvrl.data.sampler import VisitSampler
 from cvrl.engine import build
-from cvrl.engine.checkpoint import State, load_checkpoint, save_checkpoint
+from cvrl.engine.checkpoint import State, diverged, load_checkpoint, save_checkpoint
 from cvrl.engine.clock import Clock
 from cvrl.engine.devices import build_accelerator
 from cvrl.engine.monitor import KnnMonitor
@@ -32,6 +32,7 @@ from cvrl.engine.resume import find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.evaluation.diagnostics.collapse import effective_rank, embedding_std
 from cvrl.models.batchnorm import convert_sync_batchnorm
+from cvrl.models.weights import first_not_finite
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
 from cvrl.utils import dist
@@ -217,11 +218,13 @@ class Trainer:
         return losses
 
     def _diverged(self, reason: str) -> UserError:
-        return UserError(
-            f"step {self.step}",
-            f"{reason}; the last checkpoint is whole",
-            "lower optim.lr, set optim.clip_norm=1.0, or use train.precision=fp32",
-        )
+        return diverged(self.folder / "checkpoints", self.step, reason)
+
+    def _check_weights(self) -> None:
+        """End the run, on every rank, before weights that are not finite replace whole ones."""
+        found = first_not_finite(self.task.state_dict())
+        if found is not None:
+            raise self._diverged(found)
 
     def _is_asked_to_stop(self, stop: StopRequest) -> bool:
         """Whether any rank was: ranks may be told at different steps, and stop at the same one."""
@@ -240,7 +243,12 @@ class Trainer:
         dist.barrier()
 
     def _save(self) -> None:
-        """Write the checkpoint of this step and the encoder, from the first rank."""
+        """Write the checkpoint of this step and the encoder, from the first rank.
+
+        Raises:
+            UserError: the weights are not finite.
+        """
+        self._check_weights()
         if self.is_main:
             scaler = self.accelerator.scaler
             state: State = {
@@ -262,6 +270,7 @@ class Trainer:
             return
         score = scores.get("classifier_top1", next(iter(scores.values())))
         if self.best is None or score > self.best:
+            self._check_weights()
             self.best = score
             self._save_model()
 

@@ -145,6 +145,37 @@ def load_weights(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
         raise UserError(path, f"is no whole safetensors file ({error})", _COPY_AGAIN) from error
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Describe the first tensor that holds infinite values or NaN; None where all are finite.
+
+    Example:
+        >>> first_not_finite({"a": torch.ones(2), "b": torch.tensor([1.0, torch.inf])})
+        'tensor b holds 1 of 2 values that are not finite'
+    """
+    for name, tensor in tensors.items():
+        finite = torch.isfinite(tensor)
+        if not bool(finite.all()):
+            bad = int((~finite).sum())
+            return f"tensor {name} holds {bad} of {tensor.numel()} values that are not finite"
+    return None
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: object, remedy: str) -> None:
+    """Refuse weights that hold infinite values or NaN.
+
+    Args:
+        tensors: by name; whole numbers are always finite.
+        source: where they come from, for the message.
+        remedy: what to do about it.
+
+    Raises:
+        UserError: naming the first such tensor.
+    """
+    found = first_not_finite(tensors)
+    if found is not None:
+        raise UserError(source, found, remedy)
+
+
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint of this or another library.
 
@@ -157,7 +188,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
 
     Raises:
         UserError: no such file, a truncated one, one without tensors, or a pickle that needs more
-            than tensors to be opened, which is never done.
+            than tensors to be opened, which is never done; or values that are not finite.
 
     Example:
         >>> import tempfile
@@ -185,6 +216,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     tensors = {str(name): tensor for name, tensor in items if isinstance(tensor, Tensor)}
     if not tensors:
         raise UserError(path, "holds no tensors by name", "give a file with a model's state dict")
+    check_finite(tensors, path, "give weights of a training run that did not diverge")
     return _without_prefixes(tensors, path)
 
 

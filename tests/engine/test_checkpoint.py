@@ -73,3 +73,10 @@ def test_leftovers_of_a_killed_run_go(tmp_path):
     (tmp_path / ".step_00000002.123.tmp.pt").write_bytes(b"half")
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    broken = state(1) | {"task": {"w": torch.tensor([1.0, torch.nan])}}
+    path = save_checkpoint(tmp_path, 1, broken, keep=1)
+    with pytest.raises(UserError, match=r"tensor w holds 1 of 2 values .*remove it"):
+        load_checkpoint(path)

@@ -13,6 +13,7 @@ import torch
 
 from cvrl.config import load_config
 from cvrl.engine.checkpoint import list_checkpoints, load_checkpoint
+from cvrl.engine.signals import StopRequest
 from cvrl.engine.trainer import Trainer, train
 from cvrl.pretrained import load_encoder
 from cvrl.utils.errors import UserError
@@ -304,6 +305,18 @@ def test_the_loss_falls(config_file, video_folder, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run(config_file, video_folder, tmp_path):
     with pytest.raises(UserError, match=r"lower optim\.lr"):
         run(config_file, video_folder, tmp_path / "run", "optim.lr=1e30", "train.epochs=20")
+
+
+def test_weights_that_are_not_finite_replace_none(config_file, video_folder, tmp_path):
+    more = ["checkpoint.keep=1", "checkpoint.every_steps=1", "train.steps=4"]
+    config = load_config(config_file, overrides(video_folder, tmp_path / "run", *more))
+    trainer = Trainer(config)
+    trainer.schedule.lr_at[2:] = 3e38  # the third step leaves infinite weights and a finite loss
+    with pytest.raises(UserError, match=r"^step 3: tensor .*step_00000002\.pt, is finite; lower"):
+        trainer.fit(StopRequest())
+    (kept,) = list_checkpoints(trainer.folder / "checkpoints")
+    assert load_checkpoint(kept)["step"] == 2
+    load_encoder(trainer.folder)
 
 
 def test_another_config_is_not_a_continuation(reference, config_file, video_folder):
