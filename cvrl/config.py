@@ -63,8 +63,30 @@ def load_config(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Con
         cvrl.utils.errors.UserError: optim.lrr: unknown key; did you mean optim.lr?
     """
     path = find_config(path)
+    return _load(_layers(path, overrides), path)
+
+
+def parse_config(text: str, source: object) -> Config:
+    """Read what :func:`describe` wrote.
+
+    Args:
+        text: YAML.
+        source: where it comes from, for messages.
+
+    Raises:
+        UserError: see :func:`load_config`.
+
+    Example:
+        >>> config = Config(data=DataConfig(train="videos"))
+        >>> parse_config(describe(config), "here") == config
+        True
+    """
+    return _load([(f"{source}: ", parse_yaml(text, str(source)))], source)
+
+
+def _load(layers: Iterable[tuple[str, dict[str, Any]]], path: object) -> Config:
     config = OmegaConf.structured(Config)
-    for source, layer in _layers(path, overrides):
+    for source, layer in layers:
         with _explained(source):
             config = _merge(config, _shape(layer, Config, source))
     with _explained(f"{path}: "):

@@ -1,7 +1,8 @@
 """What every test may ask for: real H.264 files made on the spot, and the folder of real videos."""
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -36,6 +37,29 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real videos: {folder} is not there (CVRL_TEST_DATA names the folder)")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory of a given size, as in ``small_disk("200k")``."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        place = tmp_path / f"disk_{size}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip("no small disk: there is no command mount")
+        if done.returncode:
+            pytest.skip(f"no small disk: {done.stderr.strip()}")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 @pytest.fixture(scope="session")

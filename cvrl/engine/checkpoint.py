@@ -29,14 +29,17 @@ def save_checkpoint(folder: str | os.PathLike[str], step: int, state: State, *, 
     Returns:
         The file.
 
+    Raises:
+        DiskFullError: there is no space left; the older files stay.
+
     Example:
         >>> import tempfile
         >>> save_checkpoint(tempfile.mkdtemp(), 5, {"step": 5}, keep=1).name
         'step_00000005.pt'
     """
     path = Path(folder) / f"step_{step:08d}.pt"
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        torch.save(state, stream)  # to a stream, whose errors say that the disk is full
     for old in list_checkpoints(folder)[:-keep]:
         old.unlink()
     return path
@@ -88,9 +91,3 @@ def diverged(folder: str | os.PathLike[str], step: int, reason: str) -> UserErro
     last = f"the last checkpoint, {kept[-1]}, is finite" if kept else "no checkpoint was saved"
     remedy = "lower optim.lr, set optim.clip_norm=1.0, or use train.precision=fp32"
     return UserError(f"step {step}", f"{reason}; {last}", remedy)
-
-
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of a run that was killed while it wrote."""
-    for leftover in Path(folder).glob(".step_*.tmp.pt"):
-        leftover.unlink()

@@ -7,18 +7,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cvrl.config import Config, load_config, save_config
+from cvrl.config import Config, load_config, parse_config, save_config
+from cvrl.data.fingerprint import Fingerprint, list_difference
 from cvrl.data.manifest import Manifest, write_manifest
 from cvrl.engine import build
-from cvrl.engine.checkpoint import list_checkpoints, load_checkpoint, remove_leftovers
+from cvrl.engine.checkpoint import State, list_checkpoints, load_checkpoint
 from cvrl.engine.few_labels import LABELLED_FILE
 from cvrl.utils.errors import UserError
-from cvrl.utils.io import atomic_path
+from cvrl.utils.io import atomic_path, remove_leftovers
+from cvrl.utils.log import read_metrics
 
 # What may differ between a run and its continuation: these do not change what is computed.
+# Where the data lies may: the run keeps a fingerprint of its list.
 FREE = (
     *("name", "output", "checkpoint", "log", "eval"),
-    *("data.workers", "data.cache_dir", "data.limits"),
+    *("data.workers", "data.cache_dir", "data.limits", "data.root"),
 )
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "decord2", "av", "accelerate", "numpy")
 
@@ -38,6 +41,8 @@ def find_checkpoint(config: Config, folder: Path) -> Path | None:
     remove_leftovers(folder / "checkpoints")
     found = list_checkpoints(folder / "checkpoints")
     if not found:
+        if resume == "auto" and read_metrics(folder / "metrics.jsonl"):
+            _refuse_other_config(config, load_config(folder / "config.yaml"), folder)
         return None
     if resume == "never":
         raise UserError(
@@ -46,6 +51,33 @@ def find_checkpoint(config: Config, folder: Path) -> Path | None:
     if (folder / "config.yaml").exists():
         _refuse_other_config(config, load_config(folder / "config.yaml"), folder)
     return found[-1]
+
+
+def check_continuation(
+    config: Config, videos: Fingerprint, state: State, checkpoint: Path, folder: Path
+) -> None:
+    """Refuse to go on with the run of a folder from the weights of another config or other videos.
+
+    A checkpoint that ``checkpoint.resume`` names is taken as it is.
+
+    Args:
+        config: of the run.
+        videos: fingerprint of its list.
+        state: what the checkpoint holds; older ones hold neither config nor fingerprint.
+        checkpoint: where it was read.
+        folder: of the run.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if config.checkpoint.resume not in ("auto", "never"):
+        return
+    if "config" in state:
+        _refuse_other_config(config, parse_config(state["config"], checkpoint), folder)
+    differs = list_difference(state.get("videos"), videos)
+    if differs is not None:
+        remedy = "give another output=, or the list as it was"
+        raise UserError(config.data.train, f"the run in {folder} has {differs}", remedy)
 
 
 def check_finished(config: Config) -> None:
@@ -85,6 +117,13 @@ def _refuse_other_config(config: Config, former: Config, folder: Path) -> None:
         for key in sorted(now.keys() | then.keys())
         if now.get(key) != then.get(key) and not key.startswith(FREE)
     ]
+    if changed in (["train.epochs"], ["train.steps"]) and _is_longer(now, then, changed[0]):
+        raise UserError(
+            folder,
+            f"holds a run with {changed[0]}={then[changed[0]]}, not {now[changed[0]]}",
+            "to train longer, give another output= and checkpoint.resume=the last file in "
+            f"{folder / 'checkpoints'}: it goes on at that step of the longer schedule",
+        )
     if changed:
         key = changed[0]
         more = f" and {len(changed) - 1} more keys" if len(changed) > 1 else ""
@@ -93,6 +132,10 @@ def _refuse_other_config(config: Config, former: Config, folder: Path) -> None:
             f"holds a run with {key}={then.get(key)}, not {now.get(key)}{more}",
             "give another output=, or the config of that run",
         )
+
+
+def _is_longer(now: dict[str, Any], then: dict[str, Any], key: str) -> bool:
+    return isinstance(now[key], int) and isinstance(then[key], int) and now[key] > then[key]
 
 
 def _leaves(config: Config) -> Iterator[tuple[str, Any]]:

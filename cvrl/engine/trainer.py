@@ -9,7 +9,7 @@ weights, bit for bit on a CPU.
 import logging
 import os
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -18,8 +18,9 @@ import psutil
 import torch
 from torch import Tensor
 
-from cvrl.config import Config, load_config
+from cvrl.config import Config, describe, load_config
 from cvrl.data.dataset import Batch
+from cvrl.data.fingerprint import fingerprint
 from cvrl.data.loader import default_workers, train_loader
 from cvrl.data.sampler import VisitSampler
 from cvrl.engine import build
@@ -28,7 +29,7 @@ from cvrl.engine.clock import Clock
 from cvrl.engine.devices import build_accelerator
 from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
-from cvrl.engine.resume import find_checkpoint, start_folder
+from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.evaluation.diagnostics.collapse import effective_rank, embedding_std
 from cvrl.models.batchnorm import convert_sync_batchnorm
@@ -37,6 +38,7 @@ from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
 from cvrl.utils import dist
 from cvrl.utils.errors import UserError
+from cvrl.utils.lock import locked
 from cvrl.utils.log import MetricLog, TrainProgress, set_up_logging
 from cvrl.utils.seed import integer_seed
 
@@ -57,9 +59,11 @@ def train(config: Config) -> Path:
         UserError: the config, the data or a checkpoint cannot be used, the loss is not finite, or
             too many files are bad.
     """
-    trainer = Trainer(config)
-    with StopRequest() as stop:
-        trainer.fit(stop)
+    main = os.environ.get("RANK", "0") == "0"  # the other ranks of torchrun write nothing
+    with locked(config.run_folder, folder=True) if main else nullcontext():
+        trainer = Trainer(config)
+        with StopRequest() as stop:
+            trainer.fit(stop)
     return trainer.folder
 
 
@@ -86,6 +90,7 @@ class Trainer:
         set_up_logging(main=self.is_main)
         self.folder = config.run_folder
         self.data = build.build_data(config)
+        self.videos = fingerprint(self.data.train)
         self.schedule = build.build_schedule(config, len(self.data.train))
         self.views = build.build_views(config)
         self.recipe = build.build_recipe(config)
@@ -238,7 +243,9 @@ class Trainer:
             if self.is_main:
                 start_folder(self.config, self.folder, self.data.labelled)
         else:
-            self._restore(load_checkpoint(checkpoint), checkpoint)
+            state = load_checkpoint(checkpoint)
+            check_continuation(self.config, self.videos, state, checkpoint, self.folder)
+            self._restore(state, checkpoint)
             logger.info("going on from %s", checkpoint)
         dist.barrier()
 
@@ -254,6 +261,8 @@ class Trainer:
             state: State = {
                 "step": self.step,
                 "best": self.best,
+                "config": describe(self.config),
+                "videos": self.videos,
                 "task": self.task.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},

@@ -1,7 +1,9 @@
 """The protocol card: what a number means, kept with the number."""
 
 import dataclasses
+import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from cvrl.data.perturbations import Perturbation
 from cvrl.evaluation.metrics import METRICS
 from cvrl.utils.io import atomic_path
 
+logger = logging.getLogger("cvrl")
 SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
 WARNING = "WARNING: "
 """How a note begins that is shown right below the scores."""
@@ -185,7 +188,8 @@ class Result:
             The file: ``<protocol>.json`` or ``<protocol>_<variant>.json``; before the suffix
             ``_<stage>`` of an inner stage, ``_joined`` of several encoders,
             ``_leave_one_<column>_out`` under cross-validation, ``_<show>`` where the clips do not
-            show the plain video, and ``_taught_plain`` where only the training clips do.
+            show the plain video, ``_taught_plain`` where only the training clips do, and
+            ``_list_<hash>`` where a score on another list has that name.
         """
         card = self.card
         variant = f"_{card.variant}" if card.variant else ""
@@ -196,6 +200,10 @@ class Result:
         column = re.sub(r"\W+", "-", card.leave_one_out)
         folds = f"_leave_one_{column}_out" if column else ""
         path = Path(folder) / f"{card.protocol}{variant}{stage}{folds}{show}{taught}.json"
+        if _is_of_other_lists(path, card):
+            lists = hashlib.sha256((card.test_list + card.train_list).encode()).hexdigest()
+            path = path.with_name(f"{path.stem}_list_{lists[:8]}.json")
+            logger.info("%s: on another list than the score that is there", path)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", "utf-8")
         return path
@@ -217,6 +225,17 @@ def read_result(path: str | PathLike[str]) -> Result:
         learned = card["train"] is not None and card["protocol"] != "classifier"
         card["train_show"] = card["show"] if learned else None
     return Result(ProtocolCard(**card), [Row(**row) for row in data["rows"]])
+
+
+def _is_of_other_lists(path: Path, card: ProtocolCard) -> bool:
+    """Whether a stored result is on other videos, which a new one must not replace."""
+    try:
+        stored = read_result(path).card
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or no result
+        return False
+    lists = ("test_list", "train_list")
+    known = [(getattr(stored, name), getattr(card, name)) for name in lists]
+    return any(then and now and then != now for then, now in known)
 
 
 def title(card: ProtocolCard) -> str:

@@ -21,6 +21,7 @@ from cvrl.preparation.scan import scan
 from cvrl.report.contact_sheet import draw_pairs
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
+from cvrl.utils.lock import locked
 
 WINDOW = ClipSpec(frames=16, stride=2)
 SHOWN = 20
@@ -98,9 +99,9 @@ def _scan_into(output: Path, listed: Manifest, workers: int | None) -> tuple[Man
     """
     journal = output.with_name(output.name + ".partial")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        manifest, copies = join_copies(scan(listed, workers=workers, journal=journal))
-        write_manifest(manifest, output)
+        with locked(output):
+            manifest, copies = join_copies(scan(listed, workers=workers, journal=journal))
+            write_manifest(manifest, output)
     except OSError as error:
         reason = f"cannot be written ({error.strerror})"
         raise UserError(output, reason, "give another --output") from error

@@ -1,10 +1,14 @@
 """The two errors a user of the library meets, and how a command ends on them."""
 
+import errno
 import sys
 from collections.abc import Callable
 from os import PathLike, fspath
 
 from cvrl.utils.file_names import path_text
+
+# What a user can mend: permissions, and a disk, quota or file system that takes no more.
+_SYSTEM = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class UserError(ValueError):
@@ -60,7 +64,8 @@ def run_tool(main: Callable[[], None]) -> None:
     """Run a command's ``main`` and end the process the way a user expects.
 
     A :class:`UserError` or :class:`CorruptVideoError` becomes one line on stderr and exit code 2;
-    Ctrl-C becomes exit code 130; a closed pipe is no error. Anything else is a bug and keeps its
+    so does a file that the system refuses to open or write: no permission, a full disk. Ctrl-C
+    becomes exit code 130; a closed pipe is no error. Anything else is a bug and keeps its
     traceback.
 
     Args:
@@ -79,6 +84,12 @@ def run_tool(main: Callable[[], None]) -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone, as in `... | head`; nothing is left to tell it
+    except OSError as error:
+        if error.errno not in _SYSTEM:
+            raise
+        name = "" if error.filename is None else f"{error.filename}: "
+        sys.stderr.write(f"error: {name}{error.strerror}\n")
+        raise SystemExit(2) from None
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,6 @@ under its name, size and time of change, so that a file's bytes are read once. A
 a temporary name and renamed, so concurrent workers and killed runs leave only what is whole.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -24,7 +23,7 @@ import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
 from cvrl.utils.file_names import file_path
-from cvrl.utils.io import atomic_path
+from cvrl.utils.io import DiskFullError, atomic_path, remove_leftovers
 from cvrl.video.frame_folder import is_frames
 from cvrl.video.limits import check_file
 from cvrl.video.packet_cache import PacketIndexCache
@@ -32,6 +31,7 @@ from cvrl.video.reader import Decoder, Limits, open_video
 
 logger = logging.getLogger("cvrl")
 BLOCK = 64  # frames held in memory at once while an entry is written
+LEFTOVER_AGE_S = 3600.0  # other machines may be writing to the folder
 CHECK_EVERY = 32  # entries written between looks at the size of the folder
 
 
@@ -102,6 +102,7 @@ class FrameCache:
         self.max_bytes = int(max_gigabytes * 1e9)
         self._full = False
         self._asked = 0
+        remove_leftovers(self.folder, least_age_s=LEFTOVER_AGE_S)
 
     def open(
         self,
@@ -132,9 +133,7 @@ class FrameCache:
                 return video
             try:
                 self._write(entry, video)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
+            except DiskFullError:
                 self._full = True
                 logger.warning("%s: the disk is full; further videos are decoded", self.folder)
                 return video
@@ -182,7 +181,10 @@ class FrameCache:
         except OSError:  # opening it says why; a folder of frames is not kept
             return "unreadable"
         content = digest.hexdigest()[:32]
-        with suppress(OSError), atomic_path(note) as temporary:  # else it is hashed again
+        with (
+            suppress(OSError, DiskFullError),
+            atomic_path(note) as temporary,
+        ):  # else it is hashed again
             temporary.write_text(content)
         return content
 

@@ -6,12 +6,7 @@ import pickle
 import pytest
 import torch
 
-from cvrl.engine.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
-    remove_leftovers,
-    save_checkpoint,
-)
+from cvrl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from cvrl.utils.errors import UserError
 
 
@@ -68,15 +63,16 @@ def test_foreign_files_are_refused(tmp_path, content):
         load_checkpoint(tmp_path / "other.pt")
 
 
-def test_leftovers_of_a_killed_run_go(tmp_path):
-    path = save_checkpoint(tmp_path, 1, state(1), keep=1)
-    (tmp_path / ".step_00000002.123.tmp.pt").write_bytes(b"half")
-    remove_leftovers(tmp_path)
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     broken = state(1) | {"task": {"w": torch.tensor([1.0, torch.nan])}}
     path = save_checkpoint(tmp_path, 1, broken, keep=1)
     with pytest.raises(UserError, match=r"tensor w holds 1 of 2 values .*remove it"):
         load_checkpoint(path)
+
+
+def test_a_full_disk_is_said_and_costs_no_older_checkpoint(small_disk):
+    place = small_disk("200k")
+    first = save_checkpoint(place, 1, state(1), keep=1)
+    with pytest.raises(UserError, match=r"step_00000002\.pt: the disk is full"):
+        save_checkpoint(place, 2, state(2) | {"optimizer": torch.zeros(100_000)}, keep=1)
+    assert list(place.iterdir()) == [first] and load_checkpoint(first)["step"] == 1

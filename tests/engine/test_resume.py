@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cvrl.config import Config, DataConfig
+from cvrl.config import Config, DataConfig, describe
 from cvrl.engine.checkpoint import save_checkpoint
-from cvrl.engine.resume import find_checkpoint, start_folder
+from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
 from cvrl.utils.errors import UserError
 
 
@@ -67,8 +67,46 @@ def test_what_changes_the_run_is_refused_by_name(started, section, key, value):
         find_checkpoint(started, started.run_folder)
 
 
+def test_a_longer_run_is_told_how(started):
+    started.train.epochs += 1
+    with pytest.raises(UserError, match=r"to train longer, give another output= and checkpoint\."):
+        find_checkpoint(started, started.run_folder)
+
+
+def test_another_config_is_refused_before_the_first_checkpoint(config):
+    start_folder(config, config.run_folder)
+    config.optim.lr = 9.0
+    assert find_checkpoint(config, config.run_folder) is None  # no step was made
+    (config.run_folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(UserError, match=r"optim\.lr"):
+        find_checkpoint(config, config.run_folder)
+
+
+VIDEOS = {"videos": 3, "files": "a", "order": "a", "labels": "a", "groups": "a", "sizes": "a"}
+
+
+def check(config, state, resume="auto"):
+    config.checkpoint.resume = resume
+    check_continuation(config, VIDEOS, state, Path("step_00000002.pt"), config.run_folder)
+
+
+def test_the_config_in_a_checkpoint_is_the_one_that_counts(config):
+    written = describe(config)
+    config.optim.lr = 9.0
+    with pytest.raises(UserError, match=r"optim\.lr=0\.1, not 9\.0|optim\.lr="):
+        check(config, {"config": written})
+    check(config, {"config": written}, resume="elsewhere/step_00000002.pt")
+
+
+def test_another_list_is_not_a_continuation(config):
+    check(config, {"config": describe(config), "videos": dict(VIDEOS)})
+    check(config, {})  # of a run from before they were kept
+    with pytest.raises(UserError, match=r"videos: the run in .*run has 4 videos, not 3; give"):
+        check(config, {"videos": VIDEOS | {"videos": 4}})
+
+
 def test_leftovers_of_a_kill_are_removed(started):
-    leftover = started.run_folder / "checkpoints" / ".step_00000011.99.tmp.pt"
+    leftover = started.run_folder / "checkpoints" / ".step_00000011.4194305.tmp.pt"
     leftover.write_bytes(b"half")
     find_checkpoint(started, started.run_folder)
     assert not leftover.exists()

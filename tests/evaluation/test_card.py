@@ -113,3 +113,15 @@ class TestUnlabelled:
             "8 listed, 8 scored, 2 classes; 4 of 12 have no label and are left out"
         )
         assert train.endswith("12 videos; 3 of 15 have no label and are left out")
+
+
+def test_a_score_on_another_list_is_kept_beside_the_first(tmp_path):
+    def scored(test_list, share):
+        card = dataclasses.replace(example_card(), test_list=test_list)
+        return Result(card, [Row("trained", {"top1": share})])
+
+    first = scored("a" * 64, 0.1).write(tmp_path)
+    assert scored("a" * 64, 0.2).write(tmp_path) == first
+    other = scored("b" * 64, 0.3).write(tmp_path)
+    assert other.name.startswith("knn_list_") and scored("b" * 64, 0.3).write(tmp_path) == other
+    assert read_result(first).row("trained").scores["top1"] == 0.2

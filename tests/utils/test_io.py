@@ -7,8 +7,11 @@ import sys
 import time
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from cvrl.utils.io import atomic_path
+from cvrl.utils.errors import UserError
+from cvrl.utils.io import DiskFullError, atomic_path, remove_leftovers, reserve
 
 
 def test_a_whole_file_takes_the_name(tmp_path):
@@ -64,3 +67,57 @@ def test_readers_meet_whole_files_only(tmp_path):
             assert len(set(text)) == 1
         time.sleep(0.001)
     assert writer.returncode == 0 and sizes == {100_000}
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(small_disk):
+    place = small_disk("100k")
+    full = pytest.raises(DiskFullError, match=r"note\.txt: the disk is full")
+    with full, atomic_path(place / "note.txt") as temporary:
+        temporary.write_bytes(bytes(200_000))
+    assert list(place.iterdir()) == []
+
+
+def test_a_full_disk_is_found_behind_the_error_of_a_library(small_disk):
+    place = small_disk("100k")
+    with pytest.raises(DiskFullError), atomic_path(place / "w.safetensors") as temporary:
+        save_file({"w": torch.zeros(100_000)}, temporary)
+    assert list(place.iterdir()) == []
+
+
+def test_space_is_reserved_before_it_is_written(small_disk):
+    place = small_disk("100k")
+    full = pytest.raises(DiskFullError)
+    with full, atomic_path(place / "a.npy") as temporary, open(temporary, "wb") as stream:
+        reserve(stream, 200_000)
+
+
+def test_a_file_gets_the_permissions_of_the_umask(tmp_path):
+    former = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "file") as temporary:
+            temporary.write_text("x")
+            temporary.chmod(0o600)  # as safetensors does
+    finally:
+        os.umask(former)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("name", ["a_file/x.txt", "a_folder"])
+def test_a_file_that_cannot_be_created_is_named(tmp_path, name):
+    (tmp_path / "a_file").touch()
+    (tmp_path / "a_folder").mkdir()
+    with pytest.raises(UserError, match="cannot be created"), atomic_path(tmp_path / name):
+        pytest.fail("the block is not entered")
+
+
+def test_leftovers_of_dead_processes_go_and_no_others(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    names = [f".x.{dead.pid}.tmp.pt", f".x.{os.getpid()}.tmp.pt", "x.tmp.pt", ".x.y.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, least_age_s=60)
+    assert len(os.listdir(tmp_path)) == 4
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[1:])
+    remove_leftovers(tmp_path / "missing")

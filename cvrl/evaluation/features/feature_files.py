@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cvrl.utils.errors import UserError
-from cvrl.utils.io import atomic_path
+from cvrl.utils.io import atomic_path, reserve
 
 SUFFIXES = (".parquet", ".npy")
 
@@ -160,19 +160,23 @@ def _join_parquet(tables: Iterator[pa.Table], schema: pa.Schema, output: Path) -
 
 
 def _join_npy(tables: Iterator[pa.Table], n_clips: int, output: Path) -> None:
-    with atomic_path(output) as matrix_file, atomic_path(output.with_suffix(".csv")) as index_file:
-        matrix: NDArray[np.float32] | None = None
+    # Written plainly: a memory map on a full disk ends the process with SIGBUS.
+    with (
+        atomic_path(output) as matrix_file,
+        atomic_path(output.with_suffix(".csv")) as index_file,
+        open(matrix_file, "wb") as stream,
+    ):
         index = []
-        row = 0
         for table in tables:
-            part_ND = _matrix(table)
-            if matrix is None:
-                shape = (n_clips, part_ND.shape[1])
-                matrix = np.lib.format.open_memmap(matrix_file, "w+", np.dtype("f4"), shape)
-            matrix[row : row + len(part_ND)] = part_ND
-            row += len(part_ND)
+            part_ND = np.ascontiguousarray(_matrix(table), dtype=np.float32)
+            if not index:
+                header = np.lib.format.header_data_from_array_1_0(part_ND)
+                header["shape"] = (n_clips, part_ND.shape[1])
+                np.lib.format.write_array_header_1_0(stream, header)
+                reserve(stream, stream.tell() + n_clips * part_ND[0].nbytes)
+            stream.write(part_ND.tobytes())
             index.append(table.select(["video", "start", "end"]))
-        del matrix  # closes the map, which writes it out
+        stream.flush()
         pyarrow.csv.write_csv(pa.concat_tables(index), index_file)
 
 

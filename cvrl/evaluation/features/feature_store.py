@@ -51,6 +51,7 @@ from cvrl.models.backbones import Encoder
 from cvrl.models.inference.overlapping import gather_clips, still_stages
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.io import atomic_path
+from cvrl.utils.lock import locked
 from cvrl.utils.log import SECONDS_BETWEEN_LINES, bar, console
 
 logger = logging.getLogger("cvrl")
@@ -136,7 +137,8 @@ def extract_to_file(
 
     Raises:
         UserError: an output of another kind, settings other than those of the extraction that was
-            begun there, no such stage, or no video that can be decoded.
+            begun there, no such stage, no video that can be decoded, or another process that
+            writes the output.
         CorruptVideoError: with ``strict``, a bad video.
 
     Example:
@@ -146,6 +148,28 @@ def extract_to_file(
     """
     output = Path(output)
     check_format(output)
+    with locked(output):
+        return _extract_to_file(
+            extraction,
+            manifest,
+            output,
+            batch_clips=batch_clips,
+            workers=workers,
+            shard_videos=shard_videos,
+            strict=strict,
+        )
+
+
+def _extract_to_file(
+    extraction: Extraction,
+    manifest: Manifest,
+    output: Path,
+    *,
+    batch_clips: int,
+    workers: int,
+    shard_videos: int,
+    strict: bool,
+) -> StoreReport:
     settings = extraction.settings(manifest)
     report_file = output.with_name(output.name + ".report.json")
     if output.exists() and report_file.exists():

@@ -1,6 +1,7 @@
 """Feature files: what is written is what is read, as Parquet and as NumPy."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,14 @@ def test_refusals(tmp_path: Path) -> None:
         check_format("features.csv")
     with pytest.raises(UserError, match="no such file"):
         read_features(tmp_path / "features.npy")
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(
+    tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    shard = tmp_path / "shard.parquet"
+    write_shard([video("a.mp4", 3000, seed=1, dim=64)], shard)
+    place = small_disk("300k")
+    with pytest.raises(UserError, match="the disk is full"):
+        join_shards([shard], place / "x.npy")
+    assert list(place.iterdir()) == []
