@@ -50,6 +50,7 @@ class DataConfig:
     label_seed: int | None = _in("[0, inf)", None)  # of that draw; null: the run's
     unlabelled: Literal["drop", "keep"] = "drop"  # the rest of train, after that draw
     workers: int | None = _in("[0, inf)", None)  # loader processes; null: by the machine's cores
+    stall_seconds: float = _in("(0, inf)", 120.0)  # a file that stands still so long ends the run
     decoder: Literal["pyav", "decord", "lossy"] = "pyav"  # decord2 only where frames are the same;
     # lossy: PyAV without the codec's smoothing of block edges, faster, frames a little off
     cache_dir: str | None = None  # decoded frames are kept here; null: no cache
@@ -118,6 +119,7 @@ class TrainConfig:
     accumulate: int = _in("[1, inf)", 1)  # parts a step's batch is cut into, compared apart
     clips_at_once: int | None = _in("[2, inf)", None)  # encoded so, compared together; null: all
     recompute: bool = False  # activations in the backward pass: a third slower, less memory
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where there is one
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     sync_bn: bool = True  # batch statistics over all devices
     compile: bool = False

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from cvrl.bench.common.subprocess_cost import Needs, needs
 from cvrl.bench.common.timing import Goal, Report, Timing, interleave, ratio
+from cvrl.data.loader import stream_loader
 from cvrl.data.manifest import Manifest, read_manifest
-from cvrl.evaluation.features.clip_stream import stream_loader
 from cvrl.evaluation.protocols.knn import neighbours
 from cvrl.losses.contrastive import info_nce
 from cvrl.models.backbones import build_encoder

@@ -3,19 +3,26 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
 from cvrl.data.dataset import Batch, EvalBatch, EvalDataset, TrainDataset, collate, collate_eval
 from cvrl.data.sampler import Visit
+from cvrl.data.worker_watch import STALL_SECONDS, Board, LoaderError, Watch
 from cvrl.utils.errors import CorruptVideoError, UserError
 
 Item = TypeVar("Item")
 Joined = TypeVar("Joined")
 PREFETCH = 2  # batches a worker is ahead
+LOOK_EVERY_S = 2.0  # how often workers are looked at while a batch is awaited
+
+
+class StopWaitingError(Exception):
+    """Raised by ``on_wait`` to end the run while a batch is awaited."""
 
 
 def usable_cores() -> int:
@@ -55,31 +62,88 @@ def enough_workers(batch_s: float, step_s: float) -> int:
 
 
 class Batches(Generic[Joined]):
-    """The batches of a loader, iterated once; an error a worker handed over is raised here."""
+    """The batches of a loader, iterated once; an error a worker handed over is raised here.
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
+    Args:
+        loader: with workers, its ``timeout`` is how often they are looked at, and its dataset has
+            a ``board``.
+        on_wait: called that often while a batch is awaited; what it raises ends the iteration.
+        stall_seconds: see :class:`cvrl.data.worker_watch.Watch`.
+
+    Raises:
+        LoaderError: a worker was killed, or a file does not answer.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        *,
+        on_wait: Callable[[], None] | None = None,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
         self._loader = loader
+        self._on_wait = on_wait
+        self._stall_seconds = stall_seconds
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Generator[Joined, None, None]:
-        batches = iter(self._loader)
+        batches = self._begin()
+        workers = getattr(batches, "_workers", [])
+        board = getattr(self._loader.dataset, "board", None) or Board(len(workers))
+        watch = Watch(workers, board, self._stall_seconds)
         try:
-            for batch in batches:
+            while (batch := self._next(batches, watch)) is not None:
                 if isinstance(batch, ValueError):
                     raise batch
-                yield batch
+                yield batch[0]
+        except (LoaderError, KeyboardInterrupt, StopWaitingError):
+            watch.end()
+            raise
         finally:
             # Left to itself, DataLoader stops its workers when it is collected, which after an
             # error is never: the traceback holds it, and the process would wait for them for ever.
             stop_workers = getattr(batches, "_shutdown_workers", None)
             if stop_workers is not None:
                 stop_workers()
+            watch.end()  # they ignore the signal to stop, and may wait for a file for ever
+
+    def _begin(self) -> Iterator[Any]:
+        """Start the workers. A worker's death is met on waiting, not in the middle of a step."""
+        former = signal.getsignal(signal.SIGCHLD)
+        batches = iter(self._loader)
+        if threading.current_thread() is threading.main_thread() and former is not None:
+            signal.signal(signal.SIGCHLD, former)  # torch's raises wherever the program is
+        return batches
+
+    def _next(self, batches: Iterator[Any], watch: Watch) -> tuple[Joined] | ValueError | None:
+        """The next batch, an error that a worker handed over, or None at the end."""
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return None
+            except RuntimeError as error:
+                if str(error).startswith("DataLoader worker (pid"):
+                    raise watch.death() from error
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                watch.check()
+                if self._on_wait is not None:
+                    self._on_wait()
+            else:
+                return batch if isinstance(batch, ValueError) else (batch,)
 
 
 def train_loader(
-    dataset: TrainDataset, sampler: Sampler[list[Visit]], *, workers: int, pin_memory: bool = False
+    dataset: TrainDataset,
+    sampler: Sampler[list[Visit]],
+    *,
+    workers: int,
+    pin_memory: bool = False,
+    on_wait: Callable[[], None] | None = None,
+    stall_seconds: float = STALL_SECONDS,
 ) -> Batches[Batch]:
     """Batches in the sampler's order; the number of workers changes the speed and nothing else.
 
@@ -88,20 +152,24 @@ def train_loader(
         sampler: which visits, in which order.
         workers: worker processes; 0 works in this process.
         pin_memory: copy batches to page-locked memory, for a GPU.
+        on_wait: see :class:`Batches`.
+        stall_seconds: see :class:`Batches`.
 
     Raises:
         CorruptVideoError: no substitute could be found for a bad video.
+        LoaderError: a worker was killed, or a file does not answer.
     """
     loader = DataLoader(
-        _Guarded(dataset),
+        _Guarded(dataset, workers),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_GuardedCollate(collate),
         pin_memory=pin_memory,
-        worker_init_fn=_begin_worker if workers else None,
+        worker_init_fn=begin_worker if workers else None,
         prefetch_factor=PREFETCH if workers else None,
+        timeout=LOOK_EVERY_S if workers else 0,
     )
-    return Batches(loader)
+    return Batches(loader, on_wait=on_wait, stall_seconds=stall_seconds)
 
 
 def eval_loader(
@@ -125,35 +193,85 @@ def eval_loader(
         CorruptVideoError: a file cannot be decoded, unless the dataset names such files.
     """
     loader = DataLoader(
-        _Guarded(dataset),
+        _Guarded(dataset, workers),
         batch_size=batch_videos,
         sampler=range(first, len(dataset) if last is None else last),
         num_workers=workers,
         collate_fn=_GuardedCollate(collate_eval),
-        worker_init_fn=_begin_worker if workers else None,
+        worker_init_fn=begin_worker if workers else None,
+        timeout=LOOK_EVERY_S if workers else 0,
     )
     return Batches(loader)
 
 
-def _begin_worker(worker_id: int) -> None:
+def stream_loader(stream: IterableDataset[Item], workers: int) -> Batches[Item]:
+    """Decode a stream in worker processes while the model computes.
+
+    Args:
+        stream: the clips, in pieces; its workers take their share of it.
+        workers: processes; 0 decodes in this one.
+
+    Returns:
+        Single pieces: those of one video come in order, videos may interleave.
+
+    Raises:
+        LoaderError: a worker was killed, or a file does not answer.
+    """
+    loader = DataLoader(
+        _WatchedStream(stream, workers),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=begin_worker if workers else None,
+        timeout=LOOK_EVERY_S if workers else 0,
+    )
+    return Batches(loader)
+
+
+def begin_worker(worker_id: int) -> None:
+    """Prepare a loader process: one thread, and signals left to the main process."""
     torch.set_num_threads(1)
     # A scheduler or Ctrl-C signals the whole group of processes. The main process decides when to
     # stop and first saves a checkpoint, for which it may still need the batch a worker is making.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Guarded(Dataset[Any]):
     """Hands a user's errors over as values: DataLoader would rebuild them as RuntimeErrors."""
 
-    def __init__(self, dataset: TrainDataset | EvalDataset) -> None:
+    def __init__(self, dataset: TrainDataset | EvalDataset, workers: int) -> None:
         self.dataset = dataset
+        self.board = Board(workers)
 
     def __getitem__(self, key: Any) -> object:
         try:
             return self.dataset[key]
         except (CorruptVideoError, UserError) as error:
             return error
+        finally:
+            worker = get_worker_info()
+            if worker is not None:
+                self.board.rest(worker.id)
+
+
+class _WatchedStream(IterableDataset[Item]):
+    """A stream that tells the main process when its worker rests."""
+
+    def __init__(self, stream: IterableDataset[Item], workers: int) -> None:
+        super().__init__()
+        self.stream = stream
+        self.board = Board(workers)
+
+    def __iter__(self) -> Iterator[Item]:
+        worker = get_worker_info()
+        if worker is None:
+            yield from self.stream
+            return
+        for piece in self.stream:
+            self.board.rest(worker.id)
+            yield piece
+            self.board.go_on(worker.id)
+        self.board.rest(worker.id)
 
 
 class _GuardedCollate(Generic[Item, Joined]):

@@ -14,6 +14,7 @@ from torch import Tensor
 from cvrl.data.cameras import Cameras
 from cvrl.data.clips import ClipSpec, Ints
 from cvrl.data.cropped_video import CroppedVideo
+from cvrl.data.worker_watch import note_file
 from cvrl.video.frame_cache import FrameCache, FrameSource
 from cvrl.video.packet_cache import PacketIndexCache
 from cvrl.video.packet_index import user_store
@@ -47,6 +48,7 @@ class VideoReader:
         return CroppedVideo(video) if spec is not None and spec.crop_bars else video
 
     def _open(self, path: str) -> FrameSource:
+        note_file(path)
         packet_cache = self.packet_cache or PacketIndexCache(0, user_store())
         if self.cache is not None:
             return self.cache.open(path, self.limits, self.decoder, packet_cache)

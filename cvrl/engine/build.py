@@ -18,6 +18,7 @@ from cvrl.data.manifest import Manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
+from cvrl.engine.machine import pick_device
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
 from cvrl.engine.teacher import Teach
@@ -314,7 +315,18 @@ def augments_on_device(config: Config, views: Views) -> bool:
     if where == "device" and views.cut_up:
         reason = f"cannot be, since views {config.views.name} cut up augmented clips"
         raise UserError("data.augment_on = device", reason, "use data.augment_on=worker")
-    return where == "device" or (where == "auto" and not views.cut_up and torch.cuda.is_available())
+    return where == "device" or (
+        where == "auto" and not views.cut_up and device_of(config) == "cuda"
+    )
+
+
+def device_of(config: Config) -> str:
+    """What the run computes on, ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    return pick_device(config.train.device, "train.device =")
 
 
 def _build_teach(config: Config, data: Data, *, dry: bool) -> Teach:
@@ -325,7 +337,7 @@ def _build_teach(config: Config, data: Data, *, dry: bool) -> Teach:
         config.run_folder,
         clip_spec(config),
         workers=default_workers() if workers is None else workers,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device_of(config),
         dry=dry,
     )
 

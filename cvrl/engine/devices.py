@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from cvrl.config import TrainConfig
+from cvrl.engine.machine import pick_device
 from cvrl.utils.errors import UserError
 
 PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -21,9 +22,9 @@ def build_accelerator(train: TrainConfig) -> Accelerator:
         train: precision, TF32 and accumulation.
 
     Raises:
-        UserError: fp16 without a GPU.
+        UserError: fp16 without a GPU, or no GPU where one is asked for.
     """
-    has_gpu = torch.cuda.is_available()
+    has_gpu = pick_device(train.device, "train.device =") == "cuda"
     if train.precision == "fp16" and not has_gpu:
         raise UserError("train.precision = fp16", "needs a GPU", "use train.precision=bf16 or fp32")
     if has_gpu:

@@ -1,8 +1,12 @@
 """Choices that depend on the machine. Importing this module imports nothing heavy."""
 
 
-def pick_device(name: str) -> str:
+def pick_device(name: str, option: str = "--device") -> str:
     """Resolve ``auto`` to ``cuda`` where there is a GPU, else ``cpu``.
+
+    Args:
+        name: what is asked for.
+        option: where, for the message.
 
     Raises:
         UserError: a GPU is asked for and there is none.
@@ -18,7 +22,8 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {name}", "no GPU is visible to torch", "use --device cpu")
+        remedy = f"use {option} cpu"
+        raise UserError(f"{option} {name}", "no GPU is visible to torch", remedy)
     return name
 
 

@@ -21,7 +21,8 @@ from cvrl.utils.log import read_metrics
 # Where the data lies may: the run keeps a fingerprint of its list.
 FREE = (
     *("name", "output", "checkpoint", "log", "eval"),
-    *("data.workers", "data.cache_dir", "data.limits", "data.root"),
+    *("data.workers", "data.cache_dir", "data.limits", "data.root", "data.stall_seconds"),
+    "train.device",
 )
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "decord2", "av", "accelerate", "numpy")
 

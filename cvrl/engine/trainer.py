@@ -14,15 +14,15 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 
 from cvrl.config import Config, describe, load_config
 from cvrl.data.dataset import Batch
 from cvrl.data.fingerprint import fingerprint
-from cvrl.data.loader import default_workers, train_loader
+from cvrl.data.loader import StopWaitingError, default_workers, train_loader
 from cvrl.data.sampler import VisitSampler
+from cvrl.data.worker_watch import LoaderError
 from cvrl.engine import build
 from cvrl.engine.checkpoint import State, diverged, load_checkpoint, save_checkpoint
 from cvrl.engine.clock import Clock
@@ -31,15 +31,17 @@ from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
-from cvrl.evaluation.diagnostics.collapse import effective_rank, embedding_std
+from cvrl.engine.step_log import StepLog
 from cvrl.models.batchnorm import convert_sync_batchnorm
 from cvrl.models.weights import first_not_finite
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
 from cvrl.utils import dist
+from cvrl.utils.checks import counted
 from cvrl.utils.errors import UserError
 from cvrl.utils.lock import locked
 from cvrl.utils.log import MetricLog, TrainProgress, set_up_logging
+from cvrl.utils.parent import stop_with_parent
 from cvrl.utils.seed import integer_seed
 
 logger = logging.getLogger("cvrl")
@@ -63,6 +65,8 @@ def train(config: Config) -> Path:
     with locked(config.run_folder, folder=True) if main else nullcontext():
         trainer = Trainer(config)
         with StopRequest() as stop:
+            if dist.is_distributed():
+                stop_with_parent()
             trainer.fit(stop)
     return trainer.folder
 
@@ -114,35 +118,36 @@ class Trainer:
     def fit(self, stop: StopRequest) -> None:
         """Run the steps that are left, watching, logging and saving on the way."""
         self._begin()
+        logger.info("%s", self._plan())
         self.clock.start(self.step)
-        log = MetricLog(
-            self.folder,
-            first_step=self.step,
-            tensorboard=self.config.log.tensorboard,
-            enabled=self.is_main,
-        )
-        progress = TrainProgress(self.schedule.total_steps, self.step, enabled=self.is_main)
+        log = self._open_log()
         monitor = self._monitor() if self.is_main else None
         try:
-            with closing(self.batches()) as batches:
+            with closing(self.batches(stop)) as batches:
                 for micro_batches in batches:
                     losses = self.train_step(micro_batches)
                     self.step += 1
                     stopping = self._is_asked_to_stop(stop)
-                    self._log(losses, log, progress)
+                    self._log(losses, log)
                     if self._is_watch_due() and monitor is not None:
                         with self.clock.paused():
                             scores = monitor(self.task.kept_encoder, self.task.class_head)
                         self._keep_if_best(scores)
-                        log.write(step=self.step, epoch=self._epoch, **scores)
+                        log.metrics.write(step=self.step, epoch=self._epoch, **scores)
                     if stopping or self.step % self.config.checkpoint.every_steps == 0:
                         self._save()
                     if stopping:
-                        logger.info("stopped at step %d; the same command goes on", self.step)
+                        self._tell_stopped()
                         return
             self._save()
+        except StopWaitingError:
+            self._write_state()
+            self._tell_stopped()
+        except LoaderError as error:
+            self._write_state()
+            reason = f"{error.reason}; step {self.step} is saved"
+            raise UserError(error.thing, reason, error.remedy) from error
         finally:
-            progress.close()
             log.close()
 
     def train_step(self, micro_batches: list[Batch]) -> dict[str, Tensor]:
@@ -167,8 +172,8 @@ class Trainer:
                 self.accelerator.backward(losses["loss"])
                 if self.accelerator.sync_gradients:
                     self.task.before_step()
+                if self.task.is_ready():  # else gradients stay scaled: unscaling goes with a step
                     self._clip_gradients()
-                if self.task.is_ready():
                     self.optimizer.step()
                 self.optimizer.zero_grad()
             parts.append({name: value.detach() for name, value in losses.items()})
@@ -176,14 +181,17 @@ class Trainer:
         losses = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return losses | {"loss": dist.average(losses["loss"])}
 
-    def _clip_gradients(self) -> None:
-        if self.config.optim.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm)
-
-    def batches(self) -> Generator[list[Batch], None, None]:
+    def batches(self, stop: StopRequest | None = None) -> Generator[list[Batch], None, None]:
         """This rank's share of each step's batch, in ``train.accumulate`` parts, from this step on.
 
         Time spent in getting them is waiting, on the trainer's clock.
+
+        Args:
+            stop: looked at while a batch is awaited.
+
+        Raises:
+            StopWaitingError: a stop was requested, and the next batch does not come.
+            LoaderError: a loader worker was killed, or a file does not answer.
         """
         config = self.config
         sampler = VisitSampler(
@@ -201,6 +209,8 @@ class Trainer:
             sampler,
             workers=self._workers,
             pin_memory=self.accelerator.device.type == "cuda",
+            on_wait=stop.check_while_waiting if stop is not None else None,
+            stall_seconds=config.data.stall_seconds,
         )
         with closing(iter(loader)) as batches:
             while True:
@@ -211,6 +221,11 @@ class Trainer:
                 for batch in micro_batches:
                     self.quarantine.add(batch.bad)
                 yield micro_batches
+
+    def _clip_gradients(self) -> None:
+        most = self.config.optim.clip_norm
+        if self.accelerator.sync_gradients and most is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), most)
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """The task's losses, or the end of the run where they are no numbers."""
@@ -250,28 +265,36 @@ class Trainer:
         dist.barrier()
 
     def _save(self) -> None:
-        """Write the checkpoint of this step and the encoder, from the first rank.
+        """Write the checkpoint of this step and the encoder, from the first rank; all wait for it.
 
         Raises:
-            UserError: the weights are not finite.
+            UserError: the weights are not finite, or the disk is full.
         """
-        self._check_weights()
-        if self.is_main:
-            scaler = self.accelerator.scaler
-            state: State = {
-                "step": self.step,
-                "best": self.best,
-                "config": describe(self.config),
-                "videos": self.videos,
-                "task": self.task.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else {},
-            }
-            folder = self.folder / "checkpoints"
-            save_checkpoint(folder, self.step, state, keep=self.config.checkpoint.keep)
-            if self.config.checkpoint.select == "last" or self.best is None:
-                self._save_model()
+        self._write_state()
         dist.barrier()
+
+    def _write_state(self) -> None:
+        """As :meth:`_save`, without waiting for ranks that may be gone."""
+        self._check_weights()
+        if not self.is_main:
+            return
+        scaler = self.accelerator.scaler
+        state: State = {
+            "step": self.step,
+            "best": self.best,
+            "config": describe(self.config),
+            "videos": self.videos,
+            "task": self.task.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+        }
+        folder = self.folder / "checkpoints"
+        save_checkpoint(folder, self.step, state, keep=self.config.checkpoint.keep)
+        if self.config.checkpoint.select == "last" or self.best is None:
+            self._save_model()
+
+    def _tell_stopped(self) -> None:
+        logger.info("stopped at step %d; the same command goes on", self.step)
 
     def _keep_if_best(self, scores: dict[str, float]) -> None:
         """With ``checkpoint.select=best``: write the model where it does better than before."""
@@ -306,39 +329,36 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state.get("best")
 
-    def _log(self, losses: dict[str, Tensor], log: MetricLog, progress: TrainProgress) -> None:
-        """Every few steps: losses, speed, and whether the embedding is collapsing."""
-        every = self.config.log.every_steps
-        if self.step % every and self.step != self.schedule.total_steps:
+    def _plan(self) -> str:
+        """The run in one line: with what, on what, how long, and when it is heard of."""
+        config, classes = self.config, len(self.data.train.class_names)
+        every = min(config.log.every_steps, config.checkpoint.every_steps)
+        first = min(every * (self.step // every + 1), self.schedule.total_steps)
+        return (
+            f"training on {self.accelerator.device} in {config.train.precision}, "
+            f"{counted(dist.world_size(), 'process')}: {counted(len(self.data.train), 'video')}, "
+            f"{counted(classes, 'class')}, steps {self.step + 1} to {self.schedule.total_steps} "
+            f"of {counted(config.train.batch_size, 'video')} each; first output at step {first}"
+        )
+
+    def _open_log(self) -> StepLog:
+        tensorboard, first = self.config.log.tensorboard, self.step
+        return StepLog(
+            MetricLog(self.folder, first_step=first, tensorboard=tensorboard, enabled=self.is_main),
+            TrainProgress(self.schedule.total_steps, first, enabled=self.is_main),
+            self.accelerator.device,
+        )
+
+    def _log(self, losses: dict[str, Tensor], log: StepLog) -> None:
+        if self.step % self.config.log.every_steps and self.step != self.schedule.total_steps:
             return
-        values = {name: float(value) for name, value in losses.items() if value.ndim == 0}
-        if "embedding_ND" in losses:
-            values["embedding_std"] = embedding_std(losses["embedding_ND"])
-            values["effective_rank"] = effective_rank(losses["embedding_ND"])
-        speed = self.clock.lap(self.step)
-        memory = _memory_in_use(self.accelerator.device)
-        lr = float(self.schedule.lr_at[self.step - 1])
-        log.write(
+        log.add(
+            losses,
+            self.clock.lap(self.step),
             step=self.step,
             epoch=self._epoch,
-            **values,
-            lr=lr,
-            clips_per_s=speed.clips_per_second,
-            data_wait=speed.data_wait,
-            memory_gb=memory,
+            lr=float(self.schedule.lr_at[self.step - 1]),
             bad_videos=self.quarantine.count,
-        )
-        progress.show(
-            self.step,
-            {
-                "epoch": f"{self._epoch:.1f}",
-                "loss": f"{values['loss']:.3f}",
-                "lr": f"{lr:.2g}",
-                "clips/s": f"{speed.clips_per_second:.0f}",
-                "wait": f"{speed.data_wait:.0%}",
-                "GB": f"{memory:.1f}",
-            }
-            | ({"bad": str(self.quarantine.count)} if self.quarantine.count else {}),
         )
 
     def _monitor(self) -> KnnMonitor | None:
@@ -378,10 +398,3 @@ class Trainer:
 def _join(parts: list[Tensor]) -> Tensor:
     """Mean of scalars, rows of the rest."""
     return torch.stack(parts).mean() if parts[0].ndim == 0 else torch.cat(parts)
-
-
-def _memory_in_use(device: torch.device) -> float:
-    """Gigabytes this process holds on the device, or in main memory on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return float(psutil.Process().memory_info().rss) / 1e9

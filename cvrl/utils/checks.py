@@ -49,6 +49,17 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(here or candidates) or 'nothing'}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the plural where it must be.
+
+    Example:
+        >>> counted(1, "class"), counted(2, "class"), counted(1200, "video")
+        ('1 class', '2 classes', '1,200 videos')
+    """
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def check_range(key: str, value: float, interval: str) -> None:
     """Refuse a number outside an interval.
 

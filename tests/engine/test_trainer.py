@@ -159,13 +159,14 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert [r["loss"] for r in records] == [r["loss"] for r in undisturbed]
 
 
-def test_sigterm_saves_and_exits_with_zero(reference, config_file, video_folder, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_exits_with_zero(reference, config_file, video_folder, tmp_path, number):
     folder = tmp_path / "run"
     asked = command(config_file, video_folder, folder, "checkpoint.every_steps=1000")
     process = subprocess.Popen(asked, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     while process.poll() is None and len(read_metrics(folder / "metrics.jsonl")) < 3:
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "the same command goes on" in errors
     assert 3 <= load_checkpoint(list_checkpoints(folder / "checkpoints")[-1])["step"] < 12

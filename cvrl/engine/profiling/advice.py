@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cvrl.config import Config
 from cvrl.data.loader import enough_workers
 from cvrl.engine.build import kept_side
+from cvrl.utils.checks import counted
 
 WAITS = 0.05  # of the loop's time for batches: more of it, and data is what holds a run back
 SLOWED = 1.15  # times its time alone that a step takes where the workers hold it up
@@ -199,13 +200,3 @@ def _gpu_step(parts: Parts, config: Config, cores: int) -> list[str]:
     if not train.compile:
         lines.append(f"train.compile=true: {model}, each operation by itself")
     return lines
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things, in words.
-
-    Example:
-        >>> counted(1, "core"), counted(2, "core")
-        ('1 core', '2 cores')
-    """
-    return f"{count} {noun}" + ("" if count == 1 else "s")

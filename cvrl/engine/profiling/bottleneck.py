@@ -28,9 +28,10 @@ from cvrl.data.sampler import Visit
 from cvrl.engine import build
 from cvrl.engine.clock import Clock, Speed
 from cvrl.engine.devices import build_accelerator, torch_threads
-from cvrl.engine.profiling.advice import Parts, advise, counted
+from cvrl.engine.profiling.advice import Parts, advise
 from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.trainer import Trainer
+from cvrl.utils.checks import counted
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import track
 from cvrl.video.frame_cache import FrameSource

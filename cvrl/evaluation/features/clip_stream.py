@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from cvrl.data.clips import (
     ClipSpec,
@@ -207,24 +207,6 @@ def _cuts(starts: Ints, spec: ClipSpec, shown_L: Ints) -> Iterator[tuple[int, in
     yield first, len(starts)
 
 
-def stream_loader(stream: IterableDataset[Part], workers: int) -> DataLoader[Part]:
-    """Decode a stream in worker processes while the model computes.
-
-    Args:
-        stream: the clips, in pieces.
-        workers: processes; 0 decodes in this one.
-
-    Returns:
-        A loader of single pieces: those of one video come in order, videos may interleave.
-    """
-    return DataLoader(
-        stream,
-        batch_size=None,
-        num_workers=workers,
-        worker_init_fn=_one_thread if workers else None,
-    )
-
-
 class Timed(Protocol):
     """What every kind of piece says of its clips; see :class:`Piece`."""
 
@@ -291,7 +273,3 @@ def whole_videos(pieces: Iterable[tuple[Timed, Tensor]]) -> Iterator[WholeVideo]
         yield WholeVideo(
             piece.row, torch.cat(vectors), torch.cat(starts), torch.cat(ends), piece.bad
         )
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

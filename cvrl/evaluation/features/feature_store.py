@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cvrl.data.loader import stream_loader
 from cvrl.data.manifest import Manifest
 from cvrl.evaluation.features.clip_stream import (
     ClipChoice,
     ClipStream,
     Piece,
     WholeVideo,
-    stream_loader,
     whole_videos,
 )
 from cvrl.evaluation.features.extraction import (

@@ -19,9 +19,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from cvrl.data.clips import ClipSpec, Ints, clip_indices, timed_ticks
 from cvrl.data.dataset import VideoReader, read_clips
-from cvrl.data.loader import Batches
+from cvrl.data.loader import Batches, stream_loader
 from cvrl.data.manifest import Manifest
-from cvrl.evaluation.features.clip_stream import ClipChoice, stream_loader
+from cvrl.evaluation.features.clip_stream import ClipChoice
 from cvrl.transforms.crops import Crops
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.video.frame_cache import FrameSource
@@ -153,7 +153,7 @@ def view_loader(stream: ViewStream, workers: int) -> Batches[ViewPiece]:
     Raises:
         CorruptVideoError: a file cannot be decoded, unless the stream names such files.
     """
-    return Batches(stream_loader(stream, workers))
+    return stream_loader(stream, workers)
 
 
 @dataclass(frozen=True)

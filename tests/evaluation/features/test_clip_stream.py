@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from cvrl.data.clips import ClipSpec, clip_indices
 from cvrl.data.dataset import EvalDataset
+from cvrl.data.loader import stream_loader
 from cvrl.data.manifest import Manifest, make_manifest
 from cvrl.evaluation.features.clip_stream import (
     CLIPS_A_PIECE,
     ClipChoice,
     ClipStream,
     Piece,
-    stream_loader,
     whole_videos,
 )
 from cvrl.models.inference.overlapping import gather_clips
