@@ -22,6 +22,7 @@ class Task(nn.Module):
         accepts: kinds of views (``Views.kinds``) the method can compare.
         least_clips: minimum number of clips per video.
         needs_labels: whether every training video must have a label.
+        needs_negatives: whether the other videos of a batch are what a video is compared with.
         encoder: the network kept after training.
         projector: maps the encoder's feature (B, D) to the space of the loss; None if the method
             has no such head.
@@ -30,6 +31,7 @@ class Task(nn.Module):
     accepts: frozenset[str] = frozenset()
     least_clips: int = 1
     needs_labels: bool = False
+    needs_negatives: bool = False
     encoder: Encoder
     projector: nn.Module | None
 

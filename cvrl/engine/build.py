@@ -18,6 +18,7 @@ from cvrl.data.manifest import Manifest
 from cvrl.data.splits import Parts, read_splits
 from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
+from cvrl.engine.degenerate import check_batch, check_task
 from cvrl.engine.machine import pick_device
 from cvrl.engine.optim import build_optimizer
 from cvrl.engine.schedule import cosine_with_warmup
@@ -107,12 +108,7 @@ def build_data(config: Config) -> Data:
         train = _labelled(train, data.train)
     if build_views(config).cameras:
         train, watch = events_of(train), watch and events_of(watch)
-    if len(train) < config.train.batch_size:
-        raise UserError(
-            data.train,
-            f"has {len(train)} training videos, too few for a batch of {config.train.batch_size}",
-            f"set train.batch_size={max(2, len(train) // 2)} or add videos",
-        )
+    check_batch(config, train)
     return Data(train, watch, parts, labelled)
 
 
@@ -192,7 +188,8 @@ def build_task(
         dry: whether a teacher, if the method has one, only shows that it works.
 
     Raises:
-        UserError: the method cannot compare these views, or lacks labels it needs.
+        UserError: the method cannot compare these views, lacks labels it needs, or could learn
+            nothing.
     """
     facts = {
         "class_names": data.train.class_names,
@@ -213,6 +210,7 @@ def build_task(
             f"has videos without a label, which method {method.name} needs",
             "give one folder a class or a list with labels, or pick another method",
         )
+    check_task(config, data.train, task)
     return task
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cvrl.config import Config, describe
+from cvrl.config import Config, TrainConfig, describe
 from cvrl.data.sampler import Visit
 from cvrl.engine import build
 from cvrl.engine.devices import build_accelerator
@@ -44,7 +44,7 @@ def describe_run(config: Config) -> str:
     clip_CTHW = sample.clips_VCTHW[0]
     macs = count_macs(task.encoder, clip_CTHW)
     memory = estimate_memory(config, task, clip_CTHW, views.clips, accelerator.num_processes)
-    _refuse_too_large(memory, accelerator.device)
+    _refuse_too_large(config.train, memory, accelerator.device)
     watch = 0 if data.watch is None else len(data.watch)
     facts = {
         "device": f"{accelerator.device}, {accelerator.num_processes} processes",
@@ -87,9 +87,10 @@ def estimate_memory(
     rows = config.train.batch_size * clips / (processes * config.train.accumulate)
     if config.train.precision != "fp32":
         kept /= 2
+    at_once = min(rows, config.train.clips_at_once or rows)
     weights = sum(p.numel() * p.element_size() for p in task.parameters())
     batch = rows * clip_CTHW.numel() * clip_CTHW.element_size() * 3  # in use, and prefetched twice
-    return kept * rows + weights * STATE_COPIES[config.optim.name] + batch
+    return kept * at_once + weights * STATE_COPIES[config.optim.name] + batch
 
 
 def _activation_bytes(encoder: Encoder, clip_CTHW: Tensor) -> float:
@@ -111,17 +112,17 @@ def _activation_bytes(encoder: Encoder, clip_CTHW: Tensor) -> float:
     return float(total)
 
 
-def _refuse_too_large(needed: float, device: torch.device) -> None:
+def _refuse_too_large(train: TrainConfig, needed: float, device: torch.device) -> None:
     if device.type == "cuda":
         there = float(torch.cuda.get_device_properties(device).total_memory)
     else:
         there = float(psutil.virtual_memory().total)
     if needed > there:
-        parts = int(needed / there) + 1
+        fitting = max(2, int(train.batch_size * there / needed / 2))
         raise UserError(
             "train.batch_size",
             f"needs about {needed / GIGA:.0f} GB a process, and there are {there / GIGA:.0f}",
-            f"set train.accumulate={parts} or more, or a smaller batch",
+            f"set train.clips_at_once={fitting}, which computes the same; or a smaller batch",
         )
 
 

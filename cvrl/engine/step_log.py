@@ -4,9 +4,12 @@ import psutil
 import torch
 from torch import Tensor
 
+from cvrl.config import Config
+from cvrl.data.manifest import Manifest
 from cvrl.engine.clock import Speed
 from cvrl.evaluation.diagnostics.collapse import effective_rank, embedding_std
 from cvrl.utils import dist
+from cvrl.utils.checks import counted
 from cvrl.utils.log import MetricLog, TrainProgress
 
 
@@ -88,6 +91,36 @@ def over_ranks(losses: dict[str, Tensor]) -> dict[str, float]:
         values["embedding_std"] = embedding_std(embedding_MD)
         values["effective_rank"] = effective_rank(embedding_MD)
     return values
+
+
+def first_line(
+    config: Config, videos: Manifest, device: torch.device, step: int, last_step: int
+) -> str:
+    """Describe a run at its start: with what, on what, how long, and when it is heard of.
+
+    Args:
+        config: of the run.
+        videos: that it trains on.
+        device: of this process.
+        step: optimiser steps done.
+        last_step: of the run.
+
+    Example:
+        >>> from cvrl.config import DataConfig
+        >>> from cvrl.data.manifest import make_manifest
+        >>> videos = make_manifest({"path": ["a.mp4"], "label": ["run"]}, root="/x")
+        >>> config, cpu = Config(data=DataConfig(train="x")), torch.device("cpu")
+        >>> first_line(config, videos, cpu, 0, 8)  # doctest: +ELLIPSIS
+        'training on cpu in fp32, 1 process: 1 video, 1 class, ...; first output at step 8'
+    """
+    train, every = config.train, config.log.every_steps
+    first = min(every * (step // every + 1), last_step)
+    return (
+        f"training on {device} in {train.precision}, {counted(dist.world_size(), 'process')}: "
+        f"{counted(len(videos), 'video')}, {counted(len(videos.class_names), 'class')}, "
+        f"steps {step + 1} to {last_step} of {counted(train.batch_size, 'video')} each; "
+        f"first output at step {first}"
+    )
 
 
 def _memory_in_use(device: torch.device) -> float:

@@ -31,13 +31,12 @@ from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
 from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
-from cvrl.engine.step_log import StepLog
+from cvrl.engine.step_log import StepLog, first_line
 from cvrl.models.batchnorm import convert_sync_batchnorm
 from cvrl.models.weights import first_not_finite
 from cvrl.pretrained import MODEL_FILE, save_model
 from cvrl.transforms import recipes
 from cvrl.utils import dist
-from cvrl.utils.checks import counted
 from cvrl.utils.errors import UserError
 from cvrl.utils.lock import locked
 from cvrl.utils.log import MetricLog, TrainProgress, set_up_logging
@@ -45,6 +44,7 @@ from cvrl.utils.parent import stop_with_parent
 from cvrl.utils.seed import integer_seed
 
 logger = logging.getLogger("cvrl")
+SAVE_MEMORY = "set train.clips_at_once=8 or so, train.recompute=true, or a smaller batch"
 
 
 def train(config: Config) -> Path:
@@ -58,16 +58,21 @@ def train(config: Config) -> Path:
         The run folder.
 
     Raises:
-        UserError: the config, the data or a checkpoint cannot be used, the loss is not finite, or
-            too many files are bad.
+        UserError: the config, the data or a checkpoint cannot be used, the loss or the weights are
+            not finite, too many files are bad, another process writes to the folder, the disk is
+            full, or a loader worker fails.
     """
+    if "RANK" in os.environ:
+        stop_with_parent()
     main = os.environ.get("RANK", "0") == "0"  # the other ranks of torchrun write nothing
     with locked(config.run_folder, folder=True) if main else nullcontext():
         trainer = Trainer(config)
         with StopRequest() as stop:
-            if dist.is_distributed():
-                stop_with_parent()
-            trainer.fit(stop)
+            try:
+                trainer.fit(stop)
+            except torch.OutOfMemoryError as error:
+                place = f"step {trainer.step}"
+                raise UserError(place, "ran out of GPU memory", SAVE_MEMORY) from error
     return trainer.folder
 
 
@@ -118,7 +123,8 @@ class Trainer:
     def fit(self, stop: StopRequest) -> None:
         """Run the steps that are left, watching, logging and saving on the way."""
         self._begin()
-        logger.info("%s", self._plan())
+        device, last = self.accelerator.device, self.schedule.total_steps
+        logger.info("%s", first_line(self.config, self.data.train, device, self.step, last))
         self.clock.start(self.step)
         log = self._open_log()
         monitor = self._monitor() if self.is_main else None
@@ -328,18 +334,6 @@ class Trainer:
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best = state["step"], state.get("best")
-
-    def _plan(self) -> str:
-        """The run in one line: with what, on what, how long, and when it is heard of."""
-        config, classes = self.config, len(self.data.train.class_names)
-        every = min(config.log.every_steps, config.checkpoint.every_steps)
-        first = min(every * (self.step // every + 1), self.schedule.total_steps)
-        return (
-            f"training on {self.accelerator.device} in {config.train.precision}, "
-            f"{counted(dist.world_size(), 'process')}: {counted(len(self.data.train), 'video')}, "
-            f"{counted(classes, 'class')}, steps {self.step + 1} to {self.schedule.total_steps} "
-            f"of {counted(config.train.batch_size, 'video')} each; first output at step {first}"
-        )
 
     def _open_log(self) -> StepLog:
         tensorboard, first = self.config.log.tensorboard, self.step

@@ -86,6 +86,7 @@ class CPC(Task):
     """
 
     accepts = frozenset({"blocks"})
+    needs_negatives = True
     least_clips = 2
     projector: nn.Module
 

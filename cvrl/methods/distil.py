@@ -78,6 +78,7 @@ class Distil(Task):
     """
 
     accepts = frozenset({"clips"})
+    needs_negatives = True
     projector: nn.Module
     target_WD: Tensor
 

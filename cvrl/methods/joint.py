@@ -62,6 +62,7 @@ class Joint(Task):
         self.clips_of = dict(clips_of)
         self.weights = {name: float(weights.get(name, 1.0)) for name in parts}
         self.needs_labels = any(part.needs_labels for part in parts.values())
+        self.needs_negatives = any(part.needs_negatives for part in parts.values())
         heads = [part.projector for part in parts.values() if part.projector is not None]
         self.projector = heads[0] if heads else None
 

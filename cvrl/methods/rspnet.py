@@ -55,6 +55,7 @@ class RSPNet(Task):
     """
 
     accepts = frozenset({"relative_speed"})
+    needs_negatives = True
     least_clips = 3
     projector: nn.Module
 

@@ -26,6 +26,7 @@ from cvrl.models import heads
 from cvrl.models.backbones import Encoder
 from cvrl.models.initial_weights import init_as_keras
 from cvrl.task import Task
+from cvrl.utils import dist
 
 
 class SimCLR(Task):
@@ -51,6 +52,7 @@ class SimCLR(Task):
     """
 
     accepts = frozenset({"clips", "contrast"})
+    needs_negatives = True
     least_clips = 2
     projector: nn.Module
 
@@ -111,15 +113,16 @@ class SimCLR(Task):
 
 @torch.no_grad()
 def contrast_top1(z_a_BD: Tensor, z_b_BD: Tensor) -> Tensor:
-    """Fraction of clips whose other view is the nearest one on this rank, in [0, 1].
+    """Fraction of clips whose other view is the nearest of all ranks', in [0, 1].
 
     Example:
         >>> float(contrast_top1(torch.eye(3), torch.eye(3)))
         1.0
     """
-    nearest_B = (F.normalize(z_a_BD.float()) @ F.normalize(z_b_BD.float()).T).argmax(dim=1)
-    own_B = torch.arange(len(z_a_BD), device=z_a_BD.device)
-    return (nearest_B == own_B).float().mean()
+    z_a_MD, z_b_MD = dist.gather(z_a_BD), dist.gather(z_b_BD)
+    nearest_M = (F.normalize(z_a_MD.float()) @ F.normalize(z_b_MD.float()).T).argmax(dim=1)
+    own_M = torch.arange(len(z_a_MD), device=z_a_MD.device)
+    return (nearest_M == own_M).float().mean()
 
 
 METHOD = SimCLR

@@ -59,6 +59,7 @@ class TCLR(Task):
     """
 
     accepts = frozenset({"global_local"})
+    needs_negatives = True
     least_clips = 6
     projector: nn.Module
 

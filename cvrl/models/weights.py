@@ -9,7 +9,7 @@ import logging
 import pickle
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ _PADS_ASIDE = (
     "these are TensorFlow's weights, which pads even sizes unevenly: features differ from the "
     "original's, but for clips of an odd number of frames and sides of 32 k + 1 pixels (17 of 225)"
 )
+_HEADS = ("projector.", "class_head.")  # what cvrl saves beside an encoder
 _SHOWN = 3  # names of a kind in the one line of a report
 _COUNTER = "num_batches_tracked"  # bookkeeping that old checkpoints lack; no part of a match
 
@@ -302,9 +303,14 @@ def load_pretrained(
         renamed = to_encoder_keys(state_dict, source=path)
     origins = dict(zip(renamed, state_dict, strict=True))
     report = load_matching(encoder, renamed, minimum=minimum, source=path, origins=origins)
-    logger.log(logging.INFO if report.fraction == 1.0 else logging.WARNING, "%s: %s", path, report)
-    if report.is_abridged:
-        logger.info("%s: tensors not loaded:\n  %s", path, "\n  ".join(report.lines()))
+    of_encoder = [name for name in report.unexpected if not name.startswith(_HEADS)]
+    shown = replace(report, unexpected=tuple(of_encoder))
+    logger.log(logging.INFO if report.fraction == 1.0 else logging.WARNING, "%s: %s", path, shown)
+    if shown.is_abridged:
+        logger.info("%s: tensors not loaded:\n  %s", path, "\n  ".join(shown.lines()))
+    if len(of_encoder) < len(report.unexpected):
+        left_out = len(report.unexpected) - len(of_encoder)
+        logger.info("%s: the encoder is used, its heads (%d tensors) are left out", path, left_out)
     if comes_from_tensorflow(state_dict):
         logger.warning("%s: %s", path, _PADS_ASIDE)
     return report

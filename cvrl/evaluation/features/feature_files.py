@@ -166,7 +166,7 @@ def _join_npy(tables: Iterator[pa.Table], n_clips: int, output: Path) -> None:
         atomic_path(output.with_suffix(".csv")) as index_file,
         open(matrix_file, "wb") as stream,
     ):
-        index = []
+        index, width = [], 0
         for table in tables:
             part_ND = np.ascontiguousarray(_matrix(table), dtype=np.float32)
             if not index:
@@ -174,6 +174,9 @@ def _join_npy(tables: Iterator[pa.Table], n_clips: int, output: Path) -> None:
                 header["shape"] = (n_clips, part_ND.shape[1])
                 np.lib.format.write_array_header_1_0(stream, header)
                 reserve(stream, stream.tell() + n_clips * part_ND[0].nbytes)
+                width = part_ND.shape[1]
+            if part_ND.shape[1] != width:
+                raise ValueError(f"vectors of {width} and {part_ND.shape[1]} numbers in one file")
             stream.write(part_ND.tobytes())
             index.append(table.select(["video", "start", "end"]))
         stream.flush()
