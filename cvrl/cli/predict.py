@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from cvrl.evaluation.prediction.predict import best_classes, list_videos
     from cvrl.report.timeline import write_timelines
     from cvrl.run import Run, predict
-    from cvrl.utils.errors import UserError
+    from cvrl.utils.errors import UserError, printable
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     predictions = predict(run, *args.videos, join=args.join, device=args.device, **how)
     names = predictions.class_names
     for path, probability_K in zip(predictions.paths, predictions.probability_VK, strict=True):
-        print(path)
+        print(printable(path))
         for name, share in best_classes(probability_K, names, args.top):
             print(f"  {100 * share:5.1f} %  {name}")
     if args.output:
@@ -70,6 +70,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ):
             print(*files)
     if predictions.bad:
-        lines = (f"error: {path}: {reason}" for path, reason in predictions.bad)
+        lines = (printable(f"error: {path}: {reason}") for path, reason in predictions.bad)
         print(*lines, sep="\n", file=sys.stderr)
         raise SystemExit(2)

@@ -18,12 +18,13 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cvrl.data.sources.file_types import IMAGE_SUFFIXES, is_video_name
+from cvrl.preparation.archive_limits import Budget, check_depth, size_below, size_of
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track
@@ -50,6 +51,7 @@ _DONE = ".unpacked"
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError)
 _OWNER = "get the archive from its owner"
 _CHUNK = 2**20
+_LOOK_EVERY_S = 5.0  # at what a program has unpacked
 Parts = tuple[Path, ...]
 
 
@@ -89,16 +91,20 @@ def find_archives(path: Path) -> list[Path]:
     return [path]
 
 
-def unpack(archives: Sequence[Path], folder: Path, *, workers: int) -> None:
+def unpack(
+    archives: Sequence[Path], folder: Path, *, workers: int, listed: int | None = None
+) -> None:
     """Unpack archives into one folder; what an earlier run has unpacked is kept.
 
     Args:
         archives: files; parts of a split archive side by side.
         folder: where to; made here, or by an earlier call.
         workers: processes for zip and tar; 0 works in this one.
+        listed: videos that the official list names, which bounds what an archive may hold.
 
     Raises:
-        UserError: not an archive, broken, unsafe, no program for it, or the disk is full.
+        UserError: not an archive, broken, unsafe, nested too deep, too large for what it is (see
+            :mod:`cvrl.preparation.archive_limits`), no program for it, or the disk is full.
 
     Example:
         >>> base = Path(tempfile.mkdtemp())
@@ -113,22 +119,28 @@ def unpack(archives: Sequence[Path], folder: Path, *, workers: int) -> None:
         reason = "holds files already that come from no archive"
         raise UserError(folder, reason, "give another --root, or name that folder as the source")
     done.mkdir(parents=True, exist_ok=True)
-    _unpack_all(_families(archives), folder, done, workers)
+    _unpack_all(_families(archives), folder, done, workers, listed)
+    depth = 0
     while inner := [parts for parts in _families(_loose_files(folder)) if kind_of(parts[0])]:
+        depth += 1
+        check_depth(depth, inner[0][0])
         for where in sorted({parts[0].parent for parts in inner}):
-            _unpack_all([p for p in inner if p[0].parent == where], where, done, workers)
+            here = [p for p in inner if p[0].parent == where]
+            _unpack_all(here, where, done, workers, listed)
         for part in (part for parts in inner for part in parts):
             part.unlink()
 
 
-def _unpack_all(families: Sequence[Parts], folder: Path, done: Path, workers: int) -> None:
+def _unpack_all(
+    families: Sequence[Parts], folder: Path, done: Path, workers: int, listed: int | None
+) -> None:
     waiting = [parts for parts in families if not _note(parts, done).exists()]
     for parts in waiting:
         if kind_of(parts[0]) is None:
             remedy = "give .zip, .tar.gz or .rar files as their owner ships them"
             raise UserError(parts[0], "is no archive", remedy)
     by_tool = [parts for parts in waiting if kind_of(parts[0]) == "rar"]
-    jobs = [(parts, folder) for parts in waiting if parts not in by_tool]
+    jobs = [(parts, folder, listed) for parts in waiting if parts not in by_tool]
     outcomes = map_in_processes(_unpack_one, jobs, workers=workers)
     for position, outcome in track(outcomes, len(jobs), "unpacking", "archives"):
         parts = jobs[position][0]
@@ -138,7 +150,7 @@ def _unpack_all(families: Sequence[Parts], folder: Path, done: Path, workers: in
             raise outcome
         _mark(parts, done)
     for parts in track(by_tool, len(by_tool), "unpacking", "archives"):
-        _unpack_rar(parts[0], folder, done)
+        _unpack_rar(parts[0], folder, done, Budget(parts[0], size_of(parts), folder, listed))
         _mark(parts, done)
 
 
@@ -182,16 +194,17 @@ def _loose_files(folder: Path) -> list[Path]:
     return found
 
 
-def _unpack_one(job: tuple[Parts, Path], beat: Beat) -> UserError | None:
+def _unpack_one(job: tuple[Parts, Path, int | None], beat: Beat) -> UserError | None:
     """Unpack a zip or tar; errors are returned, since processes pass on nothing else."""
-    parts, folder = job
+    parts, folder, listed = job
+    budget = Budget(parts[0], size_of(parts), folder, listed)
     try:
         with ExitStack() as stack:
             stream: IO[bytes] = io.BufferedReader(_Joined(parts), _CHUNK)
             stack.enter_context(stream)
             members = _zip_members if kind_of(parts[0]) == "zip" else _tar_members
             for name, size, opened in members(stack, stream):
-                _extract(parts[0], folder, name, size, opened, beat)
+                _extract(parts[0], folder, name, size, opened, beat, budget)
     except UserError as error:
         return error
     except _BROKEN as error:
@@ -238,6 +251,7 @@ def _extract(
     size: int | None,
     opened: Callable[[], IO[bytes]],
     beat: Beat,
+    budget: Budget,
 ) -> None:
     """Write one member, unless it is there already in its full size."""
     path = PurePosixPath(name.replace("\\", "/"))
@@ -251,6 +265,7 @@ def _extract(
     target = folder / path
     if target.exists() and target.stat().st_size == size:
         return
+    budget.take(size)
     with opened() as source, atomic_path(target) as temporary:
         with open(temporary, "wb") as stream:
             while chunk := source.read(_CHUNK):
@@ -260,7 +275,7 @@ def _extract(
             raise EOFError(f"'{name}' ends early")
 
 
-def _unpack_rar(archive: Path, folder: Path, done: Path) -> None:
+def _unpack_rar(archive: Path, folder: Path, done: Path, budget: Budget) -> None:
     """Unpack by a program: beside the rest, looked through, and only then moved in."""
     found = [(name, shutil.which(name)) for name in _TOOLS]
     programs = [(name, program) for name, program in found if program]
@@ -274,15 +289,33 @@ def _unpack_rar(archive: Path, folder: Path, done: Path) -> None:
         apart.mkdir()
         command = [program, *_TOOLS[name](os.path.abspath(archive), os.path.abspath(apart))]
         with tempfile.TemporaryFile("w+", errors="replace") as output:
-            status = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            ).returncode
+            status = _run_bounded(command, apart, budget, output)
             output.seek(0)
             said = f"{name}: {(output.read().strip().splitlines() or ['no message'])[-1]}"
         if status == 0:
             _move_in(archive, apart, folder)
             return
     raise UserError(archive, f"cannot be unpacked: {said}", "get the archive again")
+
+
+def _run_bounded(command: list[str], apart: Path, budget: Budget, output: IO[str]) -> int:
+    """Run a program that unpacks, and look every few seconds at how much it has written."""
+    written = 0
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    ) as program:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(timeout=_LOOK_EVERY_S)
+            there = size_below(apart)
+            try:
+                budget.take(there - written)
+            except UserError:
+                program.kill()
+                raise
+            written = there
+            if program.returncode is not None:
+                return program.returncode
 
 
 def _move_in(archive: Path, apart: Path, folder: Path) -> None:

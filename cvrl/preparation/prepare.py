@@ -106,7 +106,7 @@ def prepare(read: Reader, published: Published, order: Order) -> list[str]:
     official = read(_folders(order.lists, order.root / "lists", order.workers))
     if not len(official):
         raise UserError(order.lists[0], "lists no clip", "give the official lists")
-    folders = _folders(order.sources, order.root / "videos", order.workers)
+    folders = _folders(order.sources, order.root / "videos", order.workers, len(official))
     files = [file for folder in folders for file in _files_below(folder, order.store)]
     found = match(official, files)
     if not any(found):
@@ -227,7 +227,9 @@ def _packed(path: Path) -> list[Path]:
     return [] if path.suffix in (".txt", ".csv", ".json") else find_archives(path)
 
 
-def _folders(paths: Sequence[Path], target: Path, workers: int) -> list[Path]:
+def _folders(
+    paths: Sequence[Path], target: Path, workers: int, listed: int | None = None
+) -> list[Path]:
     """Where the content of sources lies, once unpacked."""
     for path in paths:
         if not path.exists():
@@ -235,7 +237,7 @@ def _folders(paths: Sequence[Path], target: Path, workers: int) -> list[Path]:
     archives = {path: _packed(path) for path in paths}
     packed = [file for files in archives.values() for file in files]
     if packed:
-        unpack(packed, target, workers=workers)
+        unpack(packed, target, workers=workers, listed=listed)
     kept = [path for path, files in archives.items() if not files]
     return [*kept, *([target] if packed else [])]
 

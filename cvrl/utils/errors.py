@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import unicodedata
 from collections.abc import Callable
 from os import PathLike, fspath
 
@@ -30,7 +31,8 @@ class UserError(ValueError):
         self.thing = path_text(str(thing))
         self.reason = _one_line(reason)
         self.remedy = _one_line(remedy)
-        super().__init__(f"{self.thing}: {self.reason}" + (f"; {self.remedy}" if remedy else ""))
+        text = f"{self.thing}: {self.reason}" + (f"; {self.remedy}" if remedy else "")
+        super().__init__(printable(text))
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """Rebuild from the three parts, so the error survives the way out of a worker process."""
@@ -53,7 +55,7 @@ class CorruptVideoError(ValueError):
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
         self.path = path_text(fspath(path))
         self.reason = _one_line(reason)
-        super().__init__(f"{self.path}: {self.reason}")
+        super().__init__(printable(f"{self.path}: {self.reason}"))
 
     def __reduce__(self) -> tuple[type["CorruptVideoError"], tuple[str, str]]:
         """Rebuild from path and reason, so the error survives the way out of a worker process."""
@@ -90,6 +92,27 @@ def run_tool(main: Callable[[], None]) -> None:
         name = "" if error.filename is None else f"{error.filename}: "
         sys.stderr.write(f"error: {name}{error.strerror}\n")
         raise SystemExit(2) from None
+
+
+def printable(text: str) -> str:
+    r"""Text as a terminal may show it: control characters and undecoded bytes are written out.
+
+    A file name may hold the codes that move a terminal's cursor or change its title.
+
+    Args:
+        text: such as a path.
+
+    Example:
+        >>> print(printable("a\x1b[2Jb.mp4"))
+        a\x1b[2Jb.mp4
+    """
+    return "".join(map(_shown, text)) if not text.isprintable() else text
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable() or letter == " " or unicodedata.category(letter) in ("Cf", "Zs"):
+        return letter
+    return letter.encode("unicode_escape").decode()
 
 
 def _one_line(text: str) -> str:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from cvrl.utils.errors import printable
 from cvrl.utils.io import atomic_path
 
 logger = logging.getLogger("cvrl")
@@ -42,12 +43,19 @@ def set_up_logging(*, main: bool = True) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if output.is_terminal:
         handler = RichHandler(console=output, show_path=False, show_level=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_PrintableFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
     logger.propagate = False
     logger.setLevel(logging.INFO if main else logging.WARNING)
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Keeps the control characters of file names from the terminal; lines stay lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 def bar(*extra: str) -> Progress:

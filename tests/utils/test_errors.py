@@ -1,5 +1,7 @@
 """Errors read as one line, survive pickling, and end a command with the right exit code."""
 
+import errno
+import os
 import pickle
 import subprocess
 import sys
@@ -62,3 +64,17 @@ def test_a_closed_pipe_is_no_error():
     shell = f'{sys.executable} -c "{code}" | head -1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("make", [UserError, CorruptVideoError])
+def test_file_names_reach_the_terminal_without_control_characters(make):
+    text = str(make("a\x1b]0;title\x07\nb\udcff é.mp4", "is cut"))
+    assert text == r"a\x1b]0;title\x07\nb\udcff é.mp4: is cut"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOSPC])
+def test_what_the_system_refuses_is_one_line(code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: raise_(OSError(code, os.strerror(code), "out.csv")))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: out.csv: {os.strerror(code)}\n"

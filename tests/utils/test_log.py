@@ -92,3 +92,9 @@ def test_forced_colours_draw_no_bar_into_a_file(tmp_path):
     with (tmp_path / "log.txt").open("wb") as file:
         subprocess.run([sys.executable, "-c", program], stderr=file, env=environment, check=True)
     assert "\x1b" not in (tmp_path / "log.txt").read_text()
+
+
+def test_names_in_the_log_have_no_control_characters(capsys):
+    set_up_logging()
+    logging.getLogger("cvrl").info("%s: skipped", "a\x1b[2J.mp4")
+    assert capsys.readouterr().err.endswith("a\\x1b[2J.mp4: skipped\n")
