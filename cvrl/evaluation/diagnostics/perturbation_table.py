@@ -24,6 +24,7 @@ from rich.table import Table
 from cvrl.data.dataset import EvalDataset
 from cvrl.data.perturbations import SHOWS, TITLES, Perturbation, moving
 from cvrl.evaluation.card import SCORE_TITLES, Result
+from cvrl.evaluation.diagnostics.verdict import verdicts
 from cvrl.evaluation.features.extraction import Features
 from cvrl.evaluation.result_table import render, stage_table
 
@@ -141,6 +142,8 @@ def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Resu
         shown.append(result)
     if len({result.card.show for result in shown}) > 1:
         console.print(motion_table(shown))
+        for line in verdicts(shown):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
     elif len({result.card.stage for result in shown}) > 1:
         console.print(stage_table(shown))
     return shown
