@@ -1,6 +1,8 @@
 """Whether a run folder holds a run to go on with, and whether it is this one."""
 
+import copy
 import dataclasses
+import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
@@ -24,6 +26,7 @@ FREE = (
     *("data.workers", "data.cache_dir", "data.limits", "data.root", "data.stall_seconds"),
     "train.device",
 )
+PATHS = ("data.train", "data.test", "data.root", "data.cache_dir", "encoder.weights")
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "decord2", "av", "accelerate", "numpy")
 
 
@@ -97,12 +100,14 @@ def check_finished(config: Config) -> None:
 def start_folder(config: Config, folder: Path, labelled: Manifest | None = None) -> None:
     """Write what a run was asked to do (``config.yaml``) and with what (``env.txt``).
 
+    Paths in the config become absolute: commands that read it may be given in any folder.
+
     Args:
         config: of the run.
         folder: of the run.
         labelled: the videos whose labels were drawn, for ``labelled.csv``; None where all count.
     """
-    save_config(config, folder / "config.yaml")
+    save_config(absolute_paths(config), folder / "config.yaml")
     if labelled is not None:
         write_manifest(labelled, folder / LABELLED_FILE)
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
@@ -111,8 +116,24 @@ def start_folder(config: Config, folder: Path, labelled: Manifest | None = None)
         temporary.write_text("\n".join([machine, *versions]) + "\n")
 
 
+def absolute_paths(config: Config) -> Config:
+    """The config with the paths that are there made absolute, so that it holds in any folder.
+
+    Example:
+        >>> from cvrl.config import DataConfig
+        >>> absolute_paths(Config(data=DataConfig(train="."))).data.train == os.getcwd()
+        True
+    """
+    config = copy.deepcopy(config)
+    for section, key in (path.split(".") for path in PATHS):
+        value = getattr(getattr(config, section), key)
+        if value is not None and os.path.exists(value):
+            setattr(getattr(config, section), key, os.path.abspath(value))
+    return config
+
+
 def _refuse_other_config(config: Config, former: Config, folder: Path) -> None:
-    now, then = dict(_leaves(config)), dict(_leaves(former))
+    now, then = (dict(_leaves(absolute_paths(one))) for one in (config, former))
     changed = [
         key
         for key in sorted(now.keys() | then.keys())

@@ -29,7 +29,7 @@ from cvrl.engine.clock import Clock
 from cvrl.engine.devices import build_accelerator
 from cvrl.engine.monitor import KnnMonitor
 from cvrl.engine.quarantine import Quarantine
-from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
+from cvrl.engine.resume import absolute_paths, check_continuation, find_checkpoint, start_folder
 from cvrl.engine.signals import StopRequest
 from cvrl.engine.step_log import StepLog, first_line
 from cvrl.models.batchnorm import convert_sync_batchnorm
@@ -73,6 +73,11 @@ def train(config: Config) -> Path:
             except torch.OutOfMemoryError as error:
                 place = f"step {trainer.step}"
                 raise UserError(place, "ran out of GPU memory", SAVE_MEMORY) from error
+            except RuntimeError as error:
+                if not dist.is_loss_of_rank(error):
+                    raise
+                remedy = "see its message; the same command goes on from the last checkpoint"
+                raise UserError("another rank", "has ended", remedy) from error
     return trainer.folder
 
 
@@ -288,7 +293,7 @@ class Trainer:
         state: State = {
             "step": self.step,
             "best": self.best,
-            "config": describe(self.config),
+            "config": describe(absolute_paths(self.config)),
             "videos": self.videos,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),

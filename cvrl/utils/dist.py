@@ -152,5 +152,17 @@ def average(value: Tensor) -> Tensor:
     return result
 
 
+def is_loss_of_rank(error: RuntimeError) -> bool:
+    """Whether an error says that another rank does not answer any more.
+
+    Example:
+        >>> is_loss_of_rank(RuntimeError("[gloo/tcp/pair.cc] Connection closed by peer"))
+        False
+    """
+    if not is_distributed():
+        return False
+    return isinstance(error, torch_dist.DistError) or "gloo" in str(error)
+
+
 def _initialised() -> bool:
     return torch_dist.is_available() and torch_dist.is_initialized()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +117,24 @@ def test_ranks_end_with_their_launcher(start, tmp_path):
     _, alive = psutil.wait_procs(ranks, timeout=60)
     assert not alive
     assert last_step(tmp_path / "run") >= 3
+
+
+def test_a_dead_rank_is_one_line_of_the_others(start, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ranks = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        ranks.append(start("data.workers=0"))
+    wait_for_steps(tmp_path / "run", 2, ranks[0])
+    ranks[1].kill()
+    _, errors = ranks[0].communicate(timeout=60)
+    assert ranks[0].returncode == 2 and is_one_error(errors), errors
+    assert "error: another rank: has ended; see its message" in errors
 
 
 def test_a_run_goes_on_without_its_cache_on_a_full_disk(start, tmp_path, small_disk):

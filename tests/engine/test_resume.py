@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cvrl.config import Config, DataConfig, describe
+from cvrl.config import Config, DataConfig, describe, load_config
 from cvrl.engine.checkpoint import save_checkpoint
 from cvrl.engine.resume import check_continuation, find_checkpoint, start_folder
 from cvrl.utils.errors import UserError
@@ -103,6 +103,19 @@ def test_another_list_is_not_a_continuation(config):
     check(config, {})  # of a run from before they were kept
     with pytest.raises(UserError, match=r"videos: the run in .*run has 4 videos, not 3; give"):
         check(config, {"videos": VIDEOS | {"videos": 4}})
+
+
+def test_a_run_is_read_from_any_folder(config, tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    start_folder(config, config.run_folder)
+    config.run_folder.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_config("../moved/config.yaml").data.train == str(tmp_path / "videos")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "moved" / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert find_checkpoint(config, tmp_path / "moved") is None  # the same config
 
 
 def test_leftovers_of_a_kill_are_removed(started):

@@ -166,7 +166,8 @@ def _join_npy(tables: Iterator[pa.Table], n_clips: int, output: Path) -> None:
         atomic_path(output.with_suffix(".csv")) as index_file,
         open(matrix_file, "wb") as stream,
     ):
-        index, width = [], 0
+        index: list[pa.Table] = []
+        width = 0
         for table in tables:
             part_ND = np.ascontiguousarray(_matrix(table), dtype=np.float32)
             if not index:
