@@ -16,11 +16,11 @@ from types import TracebackType
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
 from cvrl.data.manifest import Manifest
 from cvrl.utils.errors import UserError
+from cvrl.utils.resize import resize
 from cvrl.video.frame_cache import FrameSource
 
 
@@ -114,6 +114,6 @@ def _scaled(frames_NHWC: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.u
     if frames_NHWC.shape[1:3] == tuple(size):
         return frames_NHWC
     frames_NCHW = torch.from_numpy(np.ascontiguousarray(frames_NHWC)).permute(0, 3, 1, 2)
-    scaled_NCHW = tvf.resize(frames_NCHW, list(size), antialias=True)
+    scaled_NCHW = resize(frames_NCHW, *size)
     scaled_NHWC: NDArray[np.uint8] = scaled_NCHW.permute(0, 2, 3, 1).numpy()
     return scaled_NHWC

@@ -3,13 +3,12 @@
 import psutil
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from cvrl.config import Config, TrainConfig, describe
 from cvrl.data.sampler import Visit
 from cvrl.engine import build
 from cvrl.engine.devices import build_accelerator
+from cvrl.engine.profiling.macs import count_macs
 from cvrl.engine.resume import find_checkpoint
 from cvrl.models.backbones import Encoder
 from cvrl.task import Task
@@ -42,7 +41,7 @@ def describe_run(config: Config) -> str:
     checkpoint = find_checkpoint(config, config.run_folder)
     sample = build.build_dataset(config, data, views)[Visit(epoch=0, video=0)]
     clip_CTHW = sample.clips_VCTHW[0]
-    macs = count_macs(task.encoder, clip_CTHW)
+    macs = count_macs(task.encoder, clip_CTHW[None])
     memory = estimate_memory(config, task, clip_CTHW, views.clips, accelerator.num_processes)
     _refuse_too_large(config.train, memory, accelerator.device)
     watch = 0 if data.watch is None else len(data.watch)
@@ -63,16 +62,6 @@ def describe_run(config: Config) -> str:
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items()]
     return describe(config) + "\n" + "\n".join(lines)
-
-
-def count_macs(encoder: Encoder, clip_CTHW: Tensor) -> float:
-    """Multiply-adds of the convolutions and matrix products of one forward pass of one clip."""
-    was_training = encoder.training
-    # Attention as plain products: its fused kernels are not counted on every device.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        encoder.eval()(clip_CTHW[None])
-    encoder.train(was_training)
-    return float(counter.get_total_flops()) / 2
 
 
 def estimate_memory(

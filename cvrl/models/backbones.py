@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cvrl.models.basic_block import BasicBlock
 from cvrl.models.hf import TokenMap, build_token_map
 from cvrl.models.initial_weights import draw_weights
 from cvrl.models.inputs import channels_of, clip_input, replace_first_conv
@@ -267,13 +268,11 @@ def _r3d_small(
 def _basic_stage(
     dim_in: int, dim_out: int, depth: int, stride: tuple[int, int, int]
 ) -> nn.Sequential:
-    from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
-
     shortcut = nn.Sequential(
         nn.Conv3d(dim_in, dim_out, 1, stride, bias=False), nn.BatchNorm3d(dim_out)
     )
-    first = BasicBlock(dim_in, dim_out, Conv3DSimple, stride, shortcut)
-    rest = [BasicBlock(dim_out, dim_out, Conv3DSimple) for _ in range(depth - 1)]
+    first = BasicBlock(dim_in, dim_out, stride, shortcut)
+    rest = [BasicBlock(dim_out, dim_out) for _ in range(depth - 1)]
     return nn.Sequential(first, *rest)
 
 

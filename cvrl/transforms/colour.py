@@ -14,7 +14,6 @@ from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
 
 from cvrl.transforms.kernels import BRIGHTNESS, CONTRAST, HUE, SATURATION, SOLARIZE, Change
@@ -198,9 +197,9 @@ class Normalize(Op[bool]):
         channels = clip_CTHW.shape[0]
         if not channels == len(self.mean) == len(self.std):
             raise ValueError(f"{len(self.mean)} means, {len(self.std)} stds, {channels} channels")
-        tall_CN1 = clip_CTHW.reshape(channels, -1, 1)
-        normal_CN1: Tensor = tvf.normalize(tall_CN1, list(self.mean), list(self.std))
-        return normal_CN1.reshape(clip_CTHW.shape)
+        mean_C, std_C = (clip_CTHW.new_tensor(values) for values in (self.mean, self.std))
+        tall_CN = clip_CTHW.reshape(channels, -1)
+        return (tall_CN - mean_C[:, None]).div_(std_C[:, None]).reshape(clip_CTHW.shape)
 
 
 def luma_of(clip_CTHW: Tensor) -> Tensor:
@@ -210,8 +209,8 @@ def luma_of(clip_CTHW: Tensor) -> Tensor:
         >>> luma_of(torch.zeros(3, 2, 4, 4)).shape
         torch.Size([1, 2, 4, 4])
     """
-    luma_T1HW: Tensor = tvf.rgb_to_grayscale(clip_CTHW.transpose(0, 1))
-    return luma_T1HW.transpose(0, 1)
+    red, green, blue = clip_CTHW
+    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)[None]
 
 
 def adjust_brightness(clip_CTHW: Tensor, factor: float) -> Tensor:

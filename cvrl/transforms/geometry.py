@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-import torchvision.transforms.v2.functional as tvf
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from cvrl.transforms.op import Op, Shape, integer, pair, uniform
 from cvrl.utils.checks import check_range
 from cvrl.utils.errors import UserError
+from cvrl.utils.resize import resize as resize_frames
 
 Law = Literal["area", "height"]
 
@@ -200,8 +199,7 @@ class HorizontalFlip(Op[bool]):
         return True
 
     def _apply(self, clip_CTHW: Tensor, params: bool) -> Tensor:
-        flipped: Tensor = tvf.horizontal_flip(clip_CTHW)
-        return flipped
+        return clip_CTHW.flip(-1)
 
 
 @dataclass(frozen=True)
@@ -365,16 +363,12 @@ def resize(clip_CTHW: Tensor, height: int, width: int, *, antialias: bool) -> Te
         >>> resize(torch.ones(3, 2, 4, 4), 2, 6, antialias=False).shape
         torch.Size([3, 2, 2, 6])
     """
-    # Frames first is what torchvision takes. Channels last is how the decoder lays frames out, and
-    # what torch's 8-bit kernel is five times faster on.
+    # Channels last is how the decoder lays frames out, and what torch's 8-bit kernel is five times
+    # faster on.
     clip_TCHW = clip_CTHW.transpose(0, 1)
     if clip_CTHW.dtype == torch.uint8 and clip_CTHW.device.type == "cpu":
         clip_TCHW = clip_TCHW.contiguous(memory_format=torch.channels_last)
-    mode = InterpolationMode.BILINEAR
-    resized_TCHW: Tensor = tvf.resize(
-        clip_TCHW, [height, width], interpolation=mode, antialias=antialias
-    )
-    return resized_TCHW.transpose(0, 1)
+    return resize_frames(clip_TCHW, height, width, antialias=antialias).transpose(0, 1)
 
 
 def _place(

@@ -19,11 +19,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 
 from cvrl.utils.file_names import file_path
 from cvrl.utils.io import DiskFullError, atomic_path, remove_leftovers
+from cvrl.utils.resize import resize_short_side
 from cvrl.video.frame_folder import is_frames
 from cvrl.video.limits import check_file
 from cvrl.video.packet_cache import PacketIndexCache
@@ -200,6 +200,6 @@ def _shrink(frames_NHWC: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8
     if min(frames_NHWC.shape[1:3]) <= short_side:
         return frames_NHWC
     frames_NCHW = torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2)
-    small_NCHW = tvf.resize(frames_NCHW, [short_side], antialias=True)
+    small_NCHW = resize_short_side(frames_NCHW, short_side)
     small_NHWC: NDArray[np.uint8] = small_NCHW.permute(0, 2, 3, 1).contiguous().numpy()
     return small_NHWC

@@ -8,7 +8,8 @@ import torch
 from cvrl import load_classifier, load_encoder
 from cvrl.config import load_config
 from cvrl.data.manifest import read_manifest
-from cvrl.engine.dry_run import count_macs, describe_run
+from cvrl.engine.dry_run import describe_run
+from cvrl.engine.profiling.macs import count_macs
 from cvrl.engine.scoring.score_run import score_run
 from cvrl.engine.trainer import train
 from cvrl.evaluation.features.clip_stream import ClipChoice
@@ -95,7 +96,7 @@ def test_a_dry_run_counts_its_cost(stored_transformer, config_of):
     N, D, hidden, blocks = 2 * 4 * 4, 24, 32, 2
     embedding = N * D * (3 * 2 * 8 * 8)
     block = N * (4 * D * D + 2 * D * hidden) + 2 * N * N * D
-    macs = count_macs(load_encoder(folder), torch.rand(3, 4, 32, 32))
+    macs = count_macs(load_encoder(folder), torch.rand(1, 3, 4, 32, 32))
     assert macs == embedding + blocks * block
     assert "GFLOP" in describe_run(config_of(folder))
 

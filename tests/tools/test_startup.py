@@ -87,3 +87,14 @@ def test_the_choices_of_evaluate_are_those_of_the_package():
 
     assert command.PROTOCOLS == PROTOCOLS and command.SHOWS == SHOWS
     assert command.RECIPES == RECIPES and command.ACROSS == ACROSS
+
+
+def test_a_dry_run_imports_what_it_uses(video_folder, tmp_path):
+    overrides = [f"data.train={video_folder}", "train.batch_size=4", f"output={tmp_path / 'run'}"]
+    arguments = ["train", "--config", "cvrl_small", *overrides, "--dry-run"]
+    program = COMMAND.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "GFLOP" in done.stdout
+    loaded = {*json.loads(done.stderr.splitlines()[-1])}
+    # torch._dynamo takes as long as all of torch; torchvision and torch.optim import it
+    assert not loaded & {"torchvision", "torch._dynamo", "pytorchvideo", "sklearn", "matplotlib"}
