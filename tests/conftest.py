@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +22,9 @@ LIBRARY_CLASSES = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 3
 VIDEOS_PER_CLASS = 6
 
 torch.set_num_threads(1)  # the suite runs in parallel, and one thread adds up in one order
+# On a busy machine drawing examples is slow too; pytest-timeout limits each test.
+settings.register_profile("cvrl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cvrl")
 
 
 @pytest.fixture(autouse=True)

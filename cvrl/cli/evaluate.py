@@ -1,7 +1,7 @@
-"""Score a trained encoder beside its untrained twin and chance, or compare such scores.
+"""Score a trained encoder beside its random-init baseline and chance, or compare such scores.
 
 cvrl evaluate --checkpoint runs/x --protocol knn linear --train videos.csv
-cvrl evaluate --checkpoint runs/x --show all
+cvrl evaluate --checkpoint runs/x --perturb all
 cvrl evaluate --compare runs/x/eval/knn.json runs/y/eval/knn.json
 
 Writes runs/x/eval/<protocol>.json. The videos are those of the run's config unless given here.
@@ -18,7 +18,9 @@ PROTOCOLS = (
     *("knn", "linear", "retrieval", "linear_tags", "instance", "order_probe", "alignment"),
     "classifier",
 )
-SHOWS = ("plain", "still", "shuffled", "reversed", "background_blurred", "foreground_blurred")
+PERTURBATIONS = (
+    *("plain", "still", "shuffled", "reversed", "background_blurred", "foreground_blurred"),
+)
 RECIPES = ("default", "vcop", "coclr")
 STAGES = ("res2", "res3", "res4", "res5", "pooled")
 ACROSS = (
@@ -58,12 +60,14 @@ def build_parser() -> ArgumentParser:
     add("--feature-cache", metavar="FOLDER", help="of hand-made features; default: in the run")
     add("--leave-one-out", metavar="COLUMN", help="cross-validate over its values (knn, linear)")
     add("--leave-same-group-out", **switch, help="kNN and retrieval overlook a query's own group")
-    add("--seed", type=int, help="of the untrained weights and the folds")
+    add("--seed", type=int, help="of the random init and the folds")
     add("--batch-videos", type=int, help="videos encoded at a time")
     add("--workers", type=int, help="processes that decode")
     shown = parser.add_mutually_exclusive_group().add_argument
-    shown("--show", nargs="+", dest="shows", help=f"{', '.join(SHOWS)}; all: motion or scene?")
-    shown("--still", action="store_const", const=["still"], dest="shows", help="--show still")
+    names = f"{', '.join(PERTURBATIONS)}; all: motion or scene?"
+    shown("--perturb", "--show", nargs="+", dest="perturbations", help=names)
+    still: Any = {"action": "store_const", "const": ["still"]}
+    shown("--still", **still, dest="perturbations", help="--perturb still")
     add_device(parser)
     add("--output", help="folder for the JSON files; default: eval in the run folder")
     return parser

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.table import Table
 
     from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
+    from cvrl.evaluation.card import row_title
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()
@@ -36,6 +37,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = sorted(name for name in rows["trained"] if not name.endswith("chance"))
     table = Table("", *names, title=f"{args.run}: its own task, {args.visits} visits a video")
     for row, scores in rows.items():
-        table.add_row(row, *(f"{scores[n]:.1%}" if n in scores else "" for n in names))
+        table.add_row(row_title(row), *(f"{scores[n]:.1%}" if n in scores else "" for n in names))
     Console().print(table)
     print(write_pretext(args.run, rows))

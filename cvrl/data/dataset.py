@@ -278,7 +278,7 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: dense clips this far apart instead of N clips a video.
         half_overlap: clips that overlap the next one by half, instead of N clips a video.
         reader: how files are opened.
-        shows: perturbations of the clips, see :mod:`cvrl.data.perturbations`; each has its N
+        perturbations: of the clips, see :mod:`cvrl.data.perturbations`; each has its N
             clips, one perturbation after the other.
         seed: of the shuffles; with the row of the video it decides them.
         name_bad: a file that cannot be decoded gives no clips and is named in ``bad``, for a caller
@@ -298,12 +298,12 @@ class EvalDataset(Dataset[EvalItem]):
         every_seconds: float | None = None,
         half_overlap: bool = False,
         reader: VideoReader = _PLAIN_READER,
-        shows: Sequence[Perturbation] = ("plain",),
+        perturbations: Sequence[Perturbation] = ("plain",),
         seed: int = 0,
         name_bad: bool = False,
     ) -> None:
         self.manifest = manifest
-        self.shows = shows
+        self.perturbations = perturbations
         self.seed = seed
         self.spec = spec
         self.clips_per_video = clips_per_video
@@ -332,9 +332,9 @@ class EvalDataset(Dataset[EvalItem]):
             ticks_NT = np.stack(
                 [clip_indices(int(start), self.spec, len(shown_L)) for start in start_N]
             )
-            ticks_MT = rearrange(ticks_NT, self.shows, self.seed, index)
-            clips_MCTHW = repaint(read_clips(video, shown_L[ticks_MT]), self.shows)
-            start_N = np.tile(start_N, len(self.shows))
+            ticks_MT = rearrange(ticks_NT, self.perturbations, self.seed, index)
+            clips_MCTHW = repaint(read_clips(video, shown_L[ticks_MT]), self.perturbations)
+            start_N = np.tile(start_N, len(self.perturbations))
             end_N = np.minimum(start_N + self.spec.span, len(shown_L)) - 1
             frame_seconds = 1.0 / video.fps
             times = video.times

@@ -1,6 +1,6 @@
-"""What a clip shows in place of the plain video, to find out what a network goes by.
+"""Perturbations of clips, to find out what the score of a network depends on.
 
-Each show takes one thing away and leaves the rest:
+Each perturbation takes one thing away and leaves the rest:
 
     still               motion: one frame is repeated
     shuffled            the order of the frames; what moves between them is still there
@@ -10,7 +10,7 @@ Each show takes one thing away and leaves the rest:
 
 What moves is found by a heuristic, see :func:`moving`. It needs a camera that stands still.
 
-Shapes: S shows, N clips of a video, M = S x N, C channels (RGB), T frames, H W pixels.
+Shapes: S perturbations, N clips of a video, M = S x N, C channels (RGB), T frames, H W pixels.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from cvrl.utils.seed import numpy_rng
 Perturbation = Literal[
     "plain", "still", "shuffled", "reversed", "background_blurred", "foreground_blurred"
 ]
-SHOWS: tuple[Perturbation, ...] = get_args(Perturbation)
+PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 TITLES: dict[Perturbation, str] = {
     "plain": "as it runs",
     "still": "one frame repeated",
@@ -47,11 +47,11 @@ BLUR = 0.1  # sigma of the blur over the short side: limbs and objects are gone,
 BLURRED_SIDE = 32  # the blur works on frames reduced to this, or more; nothing finer survives it
 
 
-def check_perturbations(shows: Sequence[str]) -> tuple[Perturbation, ...]:
-    """The shows of a list without repeats; ``all`` stands for every one.
+def check_perturbations(perturbations: Sequence[str]) -> tuple[Perturbation, ...]:
+    """The perturbations of a list without repeats; ``all`` stands for every one.
 
     Args:
-        shows: names, at least one.
+        perturbations: names, at least one.
 
     Raises:
         UserError: an unknown name, or none at all.
@@ -60,25 +60,25 @@ def check_perturbations(shows: Sequence[str]) -> tuple[Perturbation, ...]:
         >>> check_perturbations(["still", "still"]), len(check_perturbations(["all"]))
         (('still',), 6)
     """
-    asked = list(SHOWS) if "all" in shows else list(dict.fromkeys(shows))
-    unknown = [show for show in asked if show not in SHOWS]
+    asked = list(PERTURBATIONS) if "all" in perturbations else list(dict.fromkeys(perturbations))
+    unknown = [name for name in asked if name not in PERTURBATIONS]
     if unknown or not asked:
-        asked_for = " ".join(["--show", *unknown])
-        reason = "is no show" if unknown else "names none"
-        raise UserError(asked_for, reason, f"use {', '.join(SHOWS)} or all")
-    return tuple(show for show in SHOWS if show in asked)
+        asked_for = " ".join(["--perturb", *unknown])
+        reason = "is no perturbation" if unknown else "names none"
+        raise UserError(asked_for, reason, f"use {', '.join(PERTURBATIONS)} or all")
+    return tuple(name for name in PERTURBATIONS if name in asked)
 
 
-def rearrange(ticks_NT: Ints, shows: Sequence[Perturbation], *key: int) -> Ints:
-    """The ticks of every show's clips.
+def rearrange(ticks_NT: Ints, perturbations: Sequence[Perturbation], *key: int) -> Ints:
+    """The ticks of every perturbation's clips.
 
     Args:
         ticks_NT: of the plain clips.
-        shows: what the clips shall show.
+        perturbations: what the clips shall show.
         key: of the shuffles, integers: seed and video. Each clip has a shuffle of its own.
 
     Returns:
-        (S * N, T), all clips of the first show before those of the second.
+        (S * N, T), all clips of the first perturbation before those of the second.
 
     Example:
         >>> rearrange(np.array([[4, 6, 8]]), ["plain", "still", "reversed"]).tolist()
@@ -87,21 +87,21 @@ def rearrange(ticks_NT: Ints, shows: Sequence[Perturbation], *key: int) -> Ints:
     frames = ticks_NT.shape[1]
     return np.stack(
         [
-            ticks_T[frame_order(show, frames, *key, clip)]
-            for show in shows
+            ticks_T[frame_order(perturbation, frames, *key, clip)]
+            for perturbation in perturbations
             for clip, ticks_T in enumerate(ticks_NT)
         ]
     )
 
 
-def frame_order(show: Perturbation, frames: int, *key: int) -> Ints:
+def frame_order(perturbation: Perturbation, frames: int, *key: int) -> Ints:
     """Which frame of the plain clip stands at each place.
 
     A shuffle is drawn evenly from those that leave no frame in its place. A clip of one frame has
     none, and stays as it is.
 
     Args:
-        show: what the clip shall show.
+        perturbation: of the clip.
         frames: T.
         key: of the shuffle, integers.
 
@@ -113,11 +113,11 @@ def frame_order(show: Perturbation, frames: int, *key: int) -> Ints:
         ([2, 2, 2, 2], [1, 0])
     """
     order_T = np.arange(frames, dtype=np.int64)
-    if show == "still":
+    if perturbation == "still":
         return np.full_like(order_T, frames // 2)
-    if show == "reversed":
+    if perturbation == "reversed":
         return order_T[::-1].copy()
-    if show != "shuffled" or frames < 2:
+    if perturbation != "shuffled" or frames < 2:
         return order_T
     rng = numpy_rng(*key, FOR_SHUFFLE)
     while True:  # 1 in e draws is one, whatever the number of frames
@@ -126,23 +126,24 @@ def frame_order(show: Perturbation, frames: int, *key: int) -> Ints:
             return drawn_T
 
 
-def repaint(clips_MCTHW: Tensor, shows: Sequence[Perturbation]) -> Tensor:
-    """Blur what the shows want blurred; clips of other shows keep every bit.
+def repaint(clips_MCTHW: Tensor, perturbations: Sequence[Perturbation]) -> Tensor:
+    """Blur what the perturbations want blurred; clips of other perturbations keep every bit.
 
     Args:
-        clips_MCTHW: uint8, the rearranged clips of all shows.
-        shows: what they show, in the order of :func:`rearrange`.
+        clips_MCTHW: uint8, the rearranged clips of all perturbations.
+        perturbations: what they show, in the order of :func:`rearrange`.
 
     Returns:
-        uint8 of the same shape; the argument itself where no show blurs.
+        uint8 of the same shape; the argument itself where no perturbation blurs.
     """
-    if not any(show.endswith("blurred") for show in shows):
+    if not any(name.endswith("blurred") for name in perturbations):
         return clips_MCTHW
     painted = []
-    for show, clips_NCTHW in zip(shows, clips_MCTHW.chunk(len(shows)), strict=True):
-        if show == "background_blurred":
+    chunks = clips_MCTHW.chunk(len(perturbations))
+    for perturbation, clips_NCTHW in zip(perturbations, chunks, strict=True):
+        if perturbation == "background_blurred":
             clips_NCTHW = torch.where(moving(clips_NCTHW), clips_NCTHW, blurred(clips_NCTHW))
-        elif show == "foreground_blurred":
+        elif perturbation == "foreground_blurred":
             clips_NCTHW = torch.where(moving(clips_NCTHW), blurred(clips_NCTHW), clips_NCTHW)
         painted.append(clips_NCTHW)
     return torch.cat(painted)

@@ -18,6 +18,7 @@ from cvrl.evaluation.metrics import METRICS
 from cvrl.utils.io import atomic_path
 
 logger = logging.getLogger("cvrl")
+ROW_TITLES = {"untrained": "random init", "random_init": "random init"}
 SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
 WARNING = "WARNING: "
 """How a note begins that is shown right below the scores."""
@@ -53,11 +54,11 @@ class ProtocolCard:
         short_side: of the frames that it was cut from; 0: the same.
         stage: of the encoder, see :class:`cvrl.evaluation.protocols.base.Options`.
         settings: of the protocol: k and temperature, or scaling and l2 grid.
-        seed: of the untrained weights and of the folds.
+        seed: of the random weights and of the folds.
         encoder: what ``build_encoder`` takes.
         weights_sha256: of the trained weights, see
             :func:`cvrl.evaluation.random_init.weights_sha256`.
-        untrained: how the untrained row was made.
+        untrained: how the random-init row was made.
         notes: what else a reader should know.
         cvrl_version: that made the number.
         variant: of the protocol, where it has several that must not be mixed.
@@ -147,7 +148,7 @@ class Row:
     """One line of a result.
 
     Attributes:
-        name: trained, untrained, chance, or what else a protocol compares with.
+        name: trained, untrained (random init), chance, or what else a protocol compares with.
         scores: shares in [0, 1] by name; None where the protocol does not define it.
         details: what else was measured: monitors of the features, the chosen l2.
     """
@@ -275,6 +276,16 @@ def counted(card: ProtocolCard) -> str:
     return f"{card.n_scored} of {card.n_listed} videos, {card.n_missing} missing"
 
 
+def row_title(name: str) -> str:
+    """The title of a row of results, in tables and on pages.
+
+    Example:
+        >>> row_title("untrained"), row_title("hog_mbh")
+        ('random init', 'hog_mbh')
+    """
+    return ROW_TITLES.get(name, name)
+
+
 def card_lines(card: ProtocolCard) -> list[str]:
     """Put a card in a few lines of plain words.
 
@@ -302,10 +313,10 @@ def card_lines(card: ProtocolCard) -> list[str]:
         f"views   {card.clips_per_video or 'dense'} clips x {crops}, "
         f"{card.clip_frames} frames, stride {card.clip_stride}, {card.size} x {card.size} pixels"
         f"{short_side}{bars}, short videos {card.short_video}, stage {card.stage}",
-        f"shows   {show_words(card)}",
+        f"clips   {show_words(card)}",
         f"how     {settings}{', ' if settings else ''}seed {card.seed}",
         f"weights {card.weights_sha256[:16]}, {card.encoder['name']}, cvrl {card.cvrl_version}",
-        f"untrained: {card.untrained}",
+        f"random init: {card.untrained}",
         *map(_member, card.joined),
     ]
     return lines + [f"note: {note}" for note in card.notes if not note.startswith(WARNING)]

@@ -198,8 +198,9 @@ def _check_options(options: Options, protocols: Sequence[Protocol]) -> None:
     if "instance" in protocols and options.clips_per_video < 2:
         raise UserError("protocol instance", "needs two clips a video", "use --clips 2 or more")
     _check_stages(options, protocols)
-    if "alignment" in protocols and len(options.shows) > 1:
-        raise UserError("protocol alignment", "takes one show at a time", "give --show one name")
+    if "alignment" in protocols and len(options.perturbations) > 1:
+        reason = "takes one perturbation at a time"
+        raise UserError("protocol alignment", reason, "give --perturb one name")
     if "order_probe" in protocols and options.clips_per_video < CLIPS:
         needed = f"use --clips {CLIPS} or more"
         raise UserError("protocol order_probe", f"needs {CLIPS} clips a video", needed)

@@ -23,6 +23,7 @@ from cvrl.evaluation.card import (
     counted,
     percent,
     read_result,
+    row_title,
     title,
 )
 from cvrl.utils.errors import UserError
@@ -105,7 +106,7 @@ def compare(named: Mapping[str, Result], across: Sequence[str] = ()) -> Renderab
         table.add_column(SCORE_TITLES.get(key, key), justify="right")
     for name, row, card in _lines(dict(zip(names, named.values(), strict=True))):
         facts = [_short(getattr(card, field)) if card else "" for field in (*across, "seed")]
-        table.add_row(name, *facts, *(percent(row.get(key)) for key in keys))
+        table.add_row(row_title(name), *facts, *(percent(row.get(key)) for key in keys))
     return Group(table, Text("\n".join(_words(named, across))))
 
 
@@ -184,7 +185,7 @@ def _lines(
             yield row_name, first, None
             continue
         for name, scores in rows.items():
-            label = name if row_name == "trained" else f"{row_name}, {name}"
+            label = name if row_name == "trained" else f"{row_title(row_name)}, {name}"
             yield label, scores, named[name].card
 
 
@@ -217,7 +218,7 @@ def _check_agree(
 def _words(named: Mapping[str, Result], across: Sequence[str]) -> list[str]:
     """The card that all share, without what differs, and every note once."""
     first = next(iter(named.values())).card
-    lines = [x for x in card_lines(first) if not x.startswith(("weights", "untrained", "note"))]
+    lines = [x for x in card_lines(first) if not x.startswith(("weights", "random init", "note"))]
     told = ", ".join(["weights", "seed", *across])
     notes = dict.fromkeys(note for result in named.values() for note in result.card.notes)
     return [*lines, f"compared: {told}; the rest as in the first", *(f"note: {n}" for n in notes)]

@@ -133,14 +133,14 @@ class EncodersUnderTest:
         trains: list[dict[View, Features]] = [{} for _ in tests]
         names, account, kept = list(self.names), None, self.parts.train
         names += [(name, name) for name in self._baselines_of(request)]
-        pairs = pairings(self.options.shows, learns=False)
+        pairs = pairings(self.options.perturbations, learns=False)
         if train and self.parts.train is not None:
             if self.options.leave_one_out is not None:  # the same videos: encoded once
                 trains, account = tests, test
             else:
                 trains, account = self._features(self.parts.train, request, "training part")
             kept = account.manifest
-            pairs += pairings(self.options.shows, learns=True)
+            pairs += pairings(self.options.perturbations, learns=True)
         stages = self.options.stages
         if request.project and stages == POOLED and self.encoder.projector is not None:
             names.insert(1, ("projected", ""))
@@ -149,16 +149,17 @@ class EncodersUnderTest:
         parts = replace(self.parts, test=test.manifest, train=kept)
         rows = list(zip(names, tests, trains, strict=True))
         inputs: dict[tuple[Stage, Perturbation, Perturbation | None], ProtocolInputs] = {}
-        for stage, (show, taught) in product(stages, pairs):
+        for stage, (perturbation, taught) in product(stages, pairs):
             candidates = [
                 EncoderFeatures(
                     *name,
-                    test=mine[stage, show],
+                    test=mine[stage, perturbation],
                     train=None if taught is None else learned.get((stage, taught)),
                 )
                 for name, mine, learned in rows
             ]
-            inputs[stage, show, taught] = ProtocolInputs(parts, self.options, candidates, self.head)
+            key = (stage, perturbation, taught)
+            inputs[key] = ProtocolInputs(parts, self.options, candidates, self.head)
         return Entry(inputs, test, account)
 
     def _baselines_of(self, request: ClipRequest) -> dict[str, nn.Module]:
@@ -197,14 +198,14 @@ class EncodersUnderTest:
         return network if stages == POOLED else SideBySide(network, stages)
 
     def _views(self, network: nn.Module, features: Features) -> dict[View, Features]:
-        """The features of one network by stage and show; baselines have a single stage for all."""
+        """Features of one network by stage and perturbation; baselines have one for all stages."""
         apart = dict.fromkeys(self.options.stages, features)
         if isinstance(network, SideBySide):
             apart = network.apart(features)
         return {
-            (stage, show): found
+            (stage, perturbation): found
             for stage, one in apart.items()
-            for show, found in by_perturbation(one, self.options.shows).items()
+            for perturbation, found in by_perturbation(one, self.options.perturbations).items()
         }
 
 
@@ -234,7 +235,8 @@ def clips_of(
     Raises:
         UserError: the encoder has no evaluation transform.
     """
-    how: dict[str, Any] = {"reader": reader, "shows": options.shows, "seed": options.seed}
+    how: dict[str, Any] = {"reader": reader, "seed": options.seed}
+    how["perturbations"] = options.perturbations
     how |= {"every_seconds": request.every_seconds, "half_overlap": request.half_overlap}
     how |= {"name_bad": options.allow_missing}
     transform = transform_of(encoder)

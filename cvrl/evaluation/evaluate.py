@@ -72,14 +72,15 @@ def evaluate(
     head: ClassHead | None = None,
     joined: Sequence[Encoder] = (),
 ) -> list[Result]:
-    """Score an encoder, and its untrained twin beside it, by one or several protocols.
+    """Score an encoder, and its random-init baseline beside it, by one or several protocols.
 
     Every video is decoded once for all networks, and for all protocols that take the same clips
-    (some training videos once more, to measure the twin's batch norm; alignment and the published
-    recipes of retrieval take other clips). Three rows come out: trained; untrained, which is the
-    better of two ways to treat batch norm, see :mod:`cvrl.evaluation.random_init`; and chance,
+    (some training videos once more, to measure the batch norm of the random init; alignment and
+    the published recipes of retrieval take other clips). Three rows come out: trained; untrained,
+    the random init, with the better of two ways to treat batch norm, see
+    :mod:`cvrl.evaluation.random_init`; and chance,
     which for labels is the best constant answer. Alignment adds the trained network behind its
-    projection head, and two fixed answers; classifier has no untrained row.
+    projection head, and two fixed answers; classifier has no random-init row.
 
     Args:
         encoder: as ``load_encoder`` gives it, with ``preprocess``, ``clip``, ``size`` and ``spec``.
@@ -89,17 +90,17 @@ def evaluate(
             alignment needs events seen by several cameras, classifier needs the model's own one and
             labels on the test part.
         options: how.
-        untrained: a network for the untrained row, taken as it is; made from ``encoder.spec`` when
-            left out.
+        untrained: a network for the random-init row, taken as it is; made from ``encoder.spec``
+            when left out.
         reader: how files are opened.
         head: the classifier that was trained with the encoder.
         joined: further encoders, whose features are put behind those of ``encoder``, each brought
             to length 1; they may take other clips.
 
     Returns:
-        One result a protocol, stage and show, in the order asked. Where plain clips are among
-        several shows, a protocol that learns gives two results for each other show: taught on clips
-        that show the same (what can be told from them), and on plain ones (what it goes by).
+        One result a protocol, stage and perturbation, in the order asked. Where plain clips are
+        among several perturbations, a protocol that learns gives two results for each other: taught
+        on clips perturbed alike (what can be told from them), and on plain ones (what it uses).
 
     Raises:
         UserError: labels are missing, the parts share groups, or a setting cannot be used.
@@ -113,8 +114,8 @@ def evaluate(
         >>> evaluate(encoder, parts, ["knn"])[0].row("trained").scores["top1"]  # doctest: +SKIP
         0.62
     """
-    shows = check_perturbations(options.shows)
-    options = replace(options, shows=shows, stages=tuple(options.stages))
+    perturbations = check_perturbations(options.perturbations)
+    options = replace(options, perturbations=perturbations, stages=tuple(options.stages))
     check_joined(protocols, options, [encoder, *joined])
     parts, checks = checked(parts, protocols, options, head)
     members, untrained_words = [Member(encoder, {})], NO_BASELINE
@@ -130,13 +131,13 @@ def evaluate(
         facts |= about_folds(entries[request], options) | {"untrained": untrained_words}
         facts |= about_clips(encoder, options, request) | about_encoders([encoder, *joined])
         facts |= about_classifier(encoder, head) if protocol == "classifier" else {}
-        pairs = pairings(options.shows, learns=protocol in FITTED)
-        for stage, (show, train_show) in product(options.stages, pairs):
+        pairs = pairings(options.perturbations, learns=protocol in FITTED)
+        for stage, (perturbation, train_show) in product(options.stages, pairs):
             facts |= {} if options.stages == POOLED else {"stage": stage}
-            outcome = RUN[protocol](entries[request].inputs[stage, show, train_show])
+            outcome = RUN[protocol](entries[request].inputs[stage, perturbation, train_show])
             warned = _below_baselines(outcome.rows)
-            notes = [*outcome.notes, *notes_on[show], *marked_bad(parts), *warned]
-            facts |= {"show": show, "train_show": train_show, "variant": outcome.variant}
+            notes = [*outcome.notes, *notes_on[perturbation], *marked_bad(parts), *warned]
+            facts |= {"show": perturbation, "train_show": train_show, "variant": outcome.variant}
             facts |= {"settings": outcome.settings, "notes": notes}
             results.append(Result(ProtocolCard(protocol=protocol, **facts), outcome.rows))
     return results
@@ -163,12 +164,13 @@ def _members(
     options: Options,
     reader: VideoReader,
 ) -> tuple[list[Member], str]:
-    """Each encoder with its networks of the untrained row, and how they are made, in words."""
+    """Each encoder with its networks of the random-init row, and how they are made, in words."""
     if untrained is not None:
         if joined:
             raise ValueError("untrained goes with a single encoder")
         return [Member(encoder, {"as given": untrained})], "a network that was given for it"
-    request, first = ClipRequest(options.clips_per_video), replace(options, shows=options.shows[:1])
+    request = ClipRequest(options.clips_per_video)
+    first = replace(options, perturbations=options.perturbations[:1])
     members, words = [], []
     for seed, one in enumerate([encoder, *joined], start=options.seed):
         networks, described = random_init_encoders(
@@ -196,13 +198,13 @@ def _intake(protocol: Protocol, options: Options) -> ClipRequest:
 def _about_shows(
     encoder: Encoder, parts: Parts, options: Options, reader: VideoReader
 ) -> dict[Perturbation, list[str]]:
-    """Notes on each show; on those that blur, how much of the picture they take for moving."""
-    notes: dict[Perturbation, list[str]] = {show: [] for show in options.shows}
-    blurred = [show for show in options.shows if show.endswith("blurred")]
+    """Notes on each perturbation: of those that blur, the share of the picture that moves."""
+    notes: dict[Perturbation, list[str]] = {name: [] for name in options.perturbations}
+    blurred = [name for name in options.perturbations if name.endswith("blurred")]
     if blurred:
-        plain = replace(options, shows=("plain",))
+        plain = replace(options, perturbations=("plain",))
         note = moving_note(clips_of(parts.test, encoder, ClipRequest(1), plain, reader))
-        notes |= {show: [note] for show in blurred}
+        notes |= {name: [note] for name in blurred}
     return notes
 
 

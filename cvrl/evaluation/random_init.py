@@ -5,7 +5,7 @@ says little without it. Batch norm needs care. Its running statistics start at m
 1, which in evaluation mode normalises nothing, unlike the network that training started from. So
 one twin gets statistics measured on the training clips. But whichever of the two is weaker depends
 on data and protocol, and a weak rival would flatter the trained network; so both are scored, and
-the better one is the untrained row.
+the better one is the random-init row.
 """
 
 import copy
@@ -126,7 +126,7 @@ def recalibrate_batch_norm(
     loader = eval_loader(some, batch_videos=max(batch_videos, LEAST_BATCH), workers=workers)
     device, used = module_device(encoder), len(rows)
     with _averaging(encoder), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for batch in track(loader, len(loader), "batch norm of the untrained network", "batches"):
+        for batch in track(loader, len(loader), "batch norm of the random-init network", "batches"):
             used -= len(batch.bad)
             if len(batch.index_M):
                 encoder(batch.clips_MCTHW.to(device))

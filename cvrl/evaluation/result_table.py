@@ -12,6 +12,7 @@ from cvrl.evaluation.card import (
     card_lines,
     counted,
     percent,
+    row_title,
     title,
     warnings_of,
 )
@@ -29,7 +30,7 @@ def render(result: Result) -> RenderableType:
         Something for ``rich.console.Console.print``.
     """
     table = Table(title=f"{title(result.card)} on {counted(result.card)}", title_justify="left")
-    table.add_column("", min_width=max(len(row.name) for row in result.rows))
+    table.add_column("", min_width=max(len(row_title(row.name)) for row in result.rows))
     names = list(result.row("chance").scores)
     for name in names:
         table.add_column(SCORE_TITLES.get(name, name), justify="right")
@@ -38,7 +39,9 @@ def render(result: Result) -> RenderableType:
         table.add_column(name.replace("_", " "), justify="right")
     for row in result.rows:
         scores = [percent(row.scores.get(name)) for name in names]
-        table.add_row(row.name, *scores, *(_number(row.details.get(name)) for name in monitors))
+        table.add_row(
+            row_title(row.name), *scores, *(_number(row.details.get(name)) for name in monitors)
+        )
     warnings = [Text(line, style="bold red") for line in warnings_of(result.card)]
     tables = [table, *([fold_table(result)] if result.card.n_folds else [])]
     return Group(*tables, *warnings, Text("\n".join(card_lines(result.card))))
@@ -59,7 +62,11 @@ def fold_table(result: Result) -> Table:
     """
     rows = [row for row in result.rows if "folds" in row.details]
     table = Table(title="top-1 % of each fold", title_justify="left")
-    for name in (f"held-out {result.card.leave_one_out}", "videos", *(row.name for row in rows)):
+    for name in (
+        f"held-out {result.card.leave_one_out}",
+        "videos",
+        *(row_title(row.name) for row in rows),
+    ):
         table.add_column(name, justify="right" if table.columns else "left")
     for folds in zip(*(row.details["folds"] for row in rows), strict=True):
         scores = [percent(fold["top1"]) for fold in folds]
@@ -82,7 +89,7 @@ def stage_table(results: Sequence[Result]) -> Table:
     table = Table(title="Stages of the encoder", title_justify="left")
     names = dict.fromkeys(row.name for result in results for row in result.rows)
     for name in ("protocol", "stage", *names):
-        table.add_column(name, justify="right" if name in names else "left")
+        table.add_column(row_title(name), justify="right" if name in names else "left")
     for protocol in dict.fromkeys(result.card.protocol for result in results):
         for result in (one for one in results if one.card.protocol == protocol):
             key = next(iter(result.rows[0].scores))

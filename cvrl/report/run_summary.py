@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from cvrl.data.perturbations import SHOWS
+from cvrl.data.perturbations import PERTURBATIONS
 from cvrl.data.splits import Parts, labelled_only, list_sha256
 from cvrl.evaluation.card import ProtocolCard, Result, read_result
 from cvrl.evaluation.random_init import weights_sha256
@@ -187,7 +187,8 @@ def _read_quarantine(path: Path) -> list[tuple[str, str]]:
 
 def _rank(result: Result) -> tuple[int, bool, int, str]:
     card, last = result.card, len(ORDER)
-    return SHOWS.index(card.show), card.taught_plain, ORDER.get(card.protocol, last), card.protocol
+    place = PERTURBATIONS.index(card.show)
+    return place, card.taught_plain, ORDER.get(card.protocol, last), card.protocol
 
 
 def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
@@ -217,21 +218,22 @@ def _evaluations(again: str, cards: list[ProtocolCard]) -> list[str]:
             recipe = f" --retrieval {card.variant}" if card.protocol == "retrieval" else ""
             by_recipe.setdefault(recipe if card.variant else "", []).append(card)
     for recipe, own in by_recipe.items():
-        for protocols, shows in _protocols_and_shows(own):
+        for protocols, perturbations in _protocols_and_perturbations(own):
             command = f"python tools/evaluate.py --checkpoint {again} --protocol {protocols}"
-            lines.append(command + recipe + ("" if shows == "plain" else f" --show {shows}"))
+            perturb = "" if perturbations == "plain" else f" --perturb {perturbations}"
+            lines.append(command + recipe + perturb)
     return lines
 
 
-def _protocols_and_shows(cards: list[ProtocolCard]) -> list[tuple[str, str]]:
+def _protocols_and_perturbations(cards: list[ProtocolCard]) -> list[tuple[str, str]]:
     """Protocols and perturbations of each command.
 
     Probes trained on plain clips need all perturbations in one command.
     """
-    shows = [show for show in SHOWS if any(card.show == show for card in cards)]
+    perturbations = [name for name in PERTURBATIONS if any(card.show == name for card in cards)]
     together = any(card.taught_plain for card in cards)
     commands = []
-    for some in [shows] if together else [[show] for show in shows]:
+    for some in [perturbations] if together else [[name] for name in perturbations]:
         names = dict.fromkeys(card.protocol for card in cards if card.show in some)
         commands.append((" ".join(names), " ".join(some)))
     return commands

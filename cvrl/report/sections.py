@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvrl.data.manifest import Manifest
-from cvrl.data.perturbations import SHOWS, Perturbation
+from cvrl.data.perturbations import PERTURBATIONS, Perturbation
 from cvrl.data.perturbations import TITLES as PERTURBATION_TITLES
 from cvrl.evaluation.card import (
     SCORE_TITLES,
@@ -265,12 +265,12 @@ def _stored_rows(stored: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     protocols = list(dict.fromkeys(protocol for protocol, _ in by_key))
     titles = [main_scores(by_key[protocol, "plain"])[0] for protocol in protocols]
 
-    def cells(show: Perturbation, *names: str) -> list[str]:
-        found = [by_key.get((protocol, show)) for protocol in protocols]
+    def cells(perturbation: Perturbation, *names: str) -> list[str]:
+        found = [by_key.get((protocol, perturbation)) for protocol in protocols]
         return [percent(_main_score(result, names)) for result in found]
 
-    shows = [show for show in SHOWS if any(show == own for _, own in by_key)]
-    rows = [[f"trained, {PERTURBATION_TITLES[show]}", *cells(show, "trained")] for show in shows]
+    perturbations = [name for name in PERTURBATIONS if any(name == own for _, own in by_key)]
+    rows = [[f"trained, {PERTURBATION_TITLES[n]}", *cells(n, "trained")] for n in perturbations]
     rows.append(["random init, as it runs", *cells("plain", "random_init", "untrained")])
     return ["", *titles], rows
 

@@ -4,19 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cvrl.evaluation.card import percent
-
-ROW_TITLES = {"untrained": "random init", "random_init": "random init"}
-
-
-def row_title(name: str) -> str:
-    """The title of a row or network on the page.
-
-    Example:
-        >>> row_title("untrained"), row_title("hog_mbh")
-        ('random init', 'hog mbh')
-    """
-    return ROW_TITLES.get(name, name.replace("_", " "))
+from cvrl.evaluation.card import percent, row_title
 
 
 def render_template(template: str, /, **values: Any) -> str:

@@ -198,7 +198,7 @@ def test_test_clips_are_spread_and_timed(manifest):
 
 
 def test_a_still_clip_repeats_its_middle_frame(manifest):
-    moving, still = eval_dataset(manifest)[0], eval_dataset(manifest, shows=["still"])[0]
+    moving, still = eval_dataset(manifest)[0], eval_dataset(manifest, perturbations=["still"])[0]
     middle = moving.clips_NCTHW[:, :, [SPEC.frames // 2]]
     assert torch.equal(still.clips_NCTHW, middle.expand_as(still.clips_NCTHW))
     assert torch.equal(still.start_N, moving.start_N)

@@ -14,7 +14,7 @@ from cvrl.data.dataset import EvalDataset
 from cvrl.data.loader import eval_loader
 from cvrl.data.manifest import read_manifest
 from cvrl.data.perturbations import (
-    SHOWS,
+    PERTURBATIONS,
     Perturbation,
     blurred,
     check_perturbations,
@@ -83,11 +83,12 @@ class TestOrder:
         assert frame_order(show, 5, 0).tolist() == [0, 1, 2, 3, 4]
 
     @pytest.mark.parametrize(
-        ("shows", "said"), [(["stil"], "--show stil: is no show"), ([], "--show: names none")]
+        ("asked", "said"),
+        [(["stil"], "--perturb stil: is no perturbation"), ([], "--perturb: names none")],
     )
-    def test_strange_shows(self, shows: list[str], said: str) -> None:
+    def test_unknown_names_are_refused(self, asked: list[str], said: str) -> None:
         with pytest.raises(UserError, match=f"{said}; use plain, still"):
-            check_perturbations(shows)
+            check_perturbations(asked)
 
 
 class TestBlur:
@@ -157,12 +158,12 @@ class TestBlur:
 
 class TestDataset:
     def dataset(self, folder: object, *shows: Perturbation, seed: int = 0) -> EvalDataset:
-        how = {"shows": shows or SHOWS, "seed": seed}
+        how = {"perturbations": shows or PERTURBATIONS, "seed": seed}
         return EvalDataset(read_manifest(str(folder)), SPEC, 2, recipes.evaluation(32), **how)
 
     def test_all_shows_of_one_decode_are_those_of_each_alone(self, video_folder) -> None:
         together = self.dataset(video_folder)[3]
-        alone = [self.dataset(video_folder, show)[3] for show in SHOWS]
+        alone = [self.dataset(video_folder, show)[3] for show in PERTURBATIONS]
         assert torch.equal(together.clips_NCTHW, torch.cat([one.clips_NCTHW for one in alone]))
         assert torch.equal(together.start_N, torch.cat([one.start_N for one in alone]))
         assert torch.equal(together.end_N, torch.cat([one.end_N for one in alone]))

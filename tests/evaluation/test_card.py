@@ -58,7 +58,7 @@ class TestText:
         shown = text(Result(example_card(), ROWS))
         lines = {line.split()[1]: line for line in shown.splitlines() if "│" in line}
         assert "62.5" in lines["trained"] and "20.50" in lines["trained"]
-        assert "25.0" in lines["untrained"]
+        assert "25.0" in lines["random"]
         assert "12.5" in lines["chance"] and "20.50" not in lines["chance"]
 
     def test_what_the_protocol_does_not_define_is_a_dash(self) -> None:

@@ -54,7 +54,7 @@ class TestAgreeing:
         }
         shown = text(compare(named))
         lines = [line for line in shown.splitlines() if "│" in line]
-        assert [line.split("│")[1].strip() for line in lines] == ["a", "b", "untrained", "chance"]
+        assert [line.split("│")[1].strip() for line in lines] == ["a", "b", "random init", "chance"]
         assert "62.5" in lines[0] and "75.0" in lines[1] and "25.0" in lines[3]
         assert "knn on 8 videos" in shown and "compared: weights, seed" in shown
 
@@ -62,7 +62,7 @@ class TestAgreeing:
         one, two = result(), result(seed=1)
         two.rows[1] = Row("untrained", {"top1": 0.4, "top5": None})
         shown = text(compare({"a": one, "b": two}))
-        assert "untrained, a" in shown and "untrained, b" in shown
+        assert "random init, a" in shown and "random init, b" in shown
 
     def test_notes_of_all_are_kept_once(self) -> None:
         shown = text(compare({"a": result(notes=["x", "y"]), "b": result(notes=["y", "z"])}))
@@ -88,7 +88,7 @@ class TestAgreeing:
         shown = text(compare(named))
         lines = [line for line in shown.splitlines() if "│" in line]
         names = [line.split("│")[1].strip() for line in lines]
-        assert names[2:] == ["untrained", "hog_mbh", "chance"]
+        assert names[2:] == ["random init", "hog_mbh", "chance"]
         assert "62.5" in lines[3]
 
     def test_of_equal_length_with_other_baselines(self) -> None:
@@ -97,7 +97,7 @@ class TestAgreeing:
         two.rows.insert(2, Row("from_scratch", {"top1": 0.375, "top5": None}))
         lines = [line for line in text(compare({"a": one, "b": two})).splitlines() if "│" in line]
         names = [line.split("│")[1].strip() for line in lines]
-        assert names[2:] == ["untrained", "hog_mbh", "from_scratch", "chance"]
+        assert names[2:] == ["random init", "hog_mbh", "from_scratch", "chance"]
 
 
 class TestDiffering:

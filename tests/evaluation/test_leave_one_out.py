@@ -111,7 +111,7 @@ def test_rows_without_a_label_are_counted_and_left_out(encoder: Encoder, people:
 
 
 def test_shows_are_scored_by_folds_too(encoder: Encoder, people: Manifest) -> None:
-    options = replace(OPTIONS, shows=("plain", "still"), baselines=())
+    options = replace(OPTIONS, perturbations=("plain", "still"), baselines=())
     results = evaluate(encoder, Parts(people), ["knn"], options)
     assert [(r.card.show, r.card.train_show) for r in results] == [
         *(("plain", "plain"), ("still", "still"), ("still", "plain"))

@@ -85,7 +85,7 @@ def test_results_on_still_clips_come_last_and_have_a_command_of_their_own(bare: 
     assert [card.show == "still" for card in cards] == [False, False, True, True]
     moving, still_command = summary.commands[1:3]
     assert moving.endswith("--protocol knn linear")
-    assert still_command.endswith("--protocol knn linear --show still")
+    assert still_command.endswith("--protocol knn linear --perturb still")
 
 
 def test_each_result_comes_from_the_tool_and_the_recipe_that_made_it(bare: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_was_taught_on_plain_clips_comes_from_one_command(bare: Path) -> No
     summary = read_run(bare)
     taught = [(result.card.show, result.card.train_show) for result in summary.results]
     assert taught == [("plain", "plain"), ("still", "still"), ("still", "plain")]
-    assert summary.commands[1].endswith("--protocol knn --show plain still")
+    assert summary.commands[1].endswith("--protocol knn --perturb plain still")
     assert summary.commands[2].startswith("python tools/report.py")
 
 

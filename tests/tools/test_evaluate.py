@@ -79,7 +79,7 @@ def test_the_data_come_from_the_run(
         result = read_result(checkpoint / "eval" / f"{protocol}.json")
         assert result.card.n_listed == result.card.n_scored == 4
         assert str(checkpoint / "eval" / f"{protocol}.json") in shown
-    for word in ("trained", "untrained", "chance", "top-1 %", "R@1 %", "4 listed, 4 scored"):
+    for word in ("trained", "random init", "chance", "top-1 %", "R@1 %", "4 listed, 4 scored"):
         assert word in shown
     assert "0.34 of the groups" in shown
 
@@ -317,7 +317,7 @@ def test_as_a_command(tmp_path: Path) -> None:
 def test_motion_or_scene(
     run: Run, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("--checkpoint", checkpoint, "--show", "plain", "reversed", "--output", tmp_path)
+    run("--checkpoint", checkpoint, "--perturb", "plain", "reversed", "--output", tmp_path)
     shown = capsys.readouterr().out
     assert "Motion or scene" in shown and "frames reversed" in shown
     names = {"knn.json", "knn_reversed.json", "knn_reversed_taught_plain.json"}
@@ -332,14 +332,14 @@ def test_still_is_a_show(run: Run, checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_show(run: Run, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = refusal(run, capsys, "--checkpoint", checkpoint, "--show", "stil", "plain")
-    assert said.startswith("error: --show stil: is no show; use plain, still, shuffled")
+    said = refusal(run, capsys, "--checkpoint", checkpoint, "--perturb", "stil", "plain")
+    assert said.startswith("error: --perturb stil: is no perturbation; use plain, still, shuffled")
     assert said.endswith("foreground_blurred or all")
 
 
 def test_two_ways_to_say_what_is_shown(run: Run) -> None:
     with pytest.raises(SystemExit):
-        run("--checkpoint", "x", "--still", "--show", "plain")
+        run("--checkpoint", "x", "--still", "--perturb", "plain")
 
 
 def test_a_model_without_classifier(

@@ -80,12 +80,12 @@ def test_the_choices_that_help_shows_are_those_of_the_package():
 
 def test_the_choices_of_evaluate_are_those_of_the_package():
     from cvrl.cli import evaluate as command
-    from cvrl.data.perturbations import SHOWS
+    from cvrl.data.perturbations import PERTURBATIONS
     from cvrl.evaluation.compare import ACROSS
     from cvrl.evaluation.evaluate import PROTOCOLS
     from cvrl.evaluation.protocols.retrieval import RECIPES
 
-    assert command.PROTOCOLS == PROTOCOLS and command.SHOWS == SHOWS
+    assert command.PROTOCOLS == PROTOCOLS and command.PERTURBATIONS == PERTURBATIONS
     assert command.RECIPES == RECIPES and command.ACROSS == ACROSS
 
 

@@ -31,7 +31,7 @@ def score_run(
         device: where to compute.
 
     Yields:
-        A result a protocol and show.
+        A result a protocol and perturbation.
 
     Hand-made features are kept in ``eval/features`` of the run, unless ``feature_cache`` names
     another folder, and taken from there the next time.

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvrl.evaluation.card import SCORE_TITLES, main_score
+from cvrl.evaluation.card import SCORE_TITLES, main_score, row_title
 
 Records = Sequence[Mapping[str, Any]]
 ANCHORS = (
@@ -23,7 +23,7 @@ def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) ->
 
     A seed's value is the mean over its splits. An arm that no protocol scored has no row. Arms that
     were also scored behind their projection head have a second one. The rows that arms are compared
-    with (untrained, chance and, for alignment, the fixed answers) are those of the first arm that
+    with (random init, chance and, for alignment, the fixed answers) are those of the first arm that
     has them.
 
     Args:
@@ -41,7 +41,7 @@ def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) ->
         | | knn top-1 % |
         |---|---|
         | a | 50.0 (50.0 to 50.0) |
-        | untrained | 25.0 (25.0 to 25.0) |
+        | random init | 25.0 (25.0 to 25.0) |
         | chance | 25.0 |
         <BLANKLINE>
     """
@@ -50,7 +50,7 @@ def tabulate(records: Records, arms: Sequence[str], protocols: Sequence[str]) ->
     lines = ["| | " + " | ".join(titles) + " |", "|---" * (len(protocols) + 1) + "|"]
     named = [(arm, [arm], "trained") for arm in arms]
     named += [(f"{arm}, behind its head", [arm], "projected") for arm in arms]
-    named += [(row, list(arms), row) for row in ANCHORS]
+    named += [(row_title(row), list(arms), row) for row in ANCHORS]
     for title, of_arms, row in named:
         found = [
             _of_seeds([r for r in records if (r["protocol"], r["row"]) == (p, row)], of_arms, name)
@@ -92,14 +92,14 @@ def tabulate_pretext(records: Records, arms: Sequence[str]) -> str:
         >>> rows = (("trained", 0.5), ("untrained", 0.2), ("chance", 0.25))
         >>> records = [{"arm": "a", "row": row, "score": "top1", "share": x} for row, x in rows]
         >>> print(tabulate_pretext(records, ["a", "b"]))
-        | its own task | top-1 % | untrained | chance |
+        | its own task | top-1 % | random init | chance |
         |---|---|---|---|
         | a | 50.0 (50.0 to 50.0) | 20.0 | 25.0 |
         <BLANKLINE>
     """
     scores = sorted({record["score"] for record in records})
     names = [s for s in scores if s.endswith("top1")] + [s for s in scores if s.endswith("copy")]
-    lines = ["| its own task | top-1 % | untrained | chance |", "|---" * 4 + "|"]
+    lines = ["| its own task | top-1 % | random init | chance |", "|---" * 4 + "|"]
     for arm in arms:
         for score in names:
             of_row = {

@@ -1,4 +1,4 @@
-"""Motion or scene: one score under every show of the clips, beside the plain one.
+"""Motion or scene: one score under every perturbation of the clips, beside the plain one.
 
 Two questions are kept apart, and a table names them:
 
@@ -8,7 +8,7 @@ Two questions are kept apart, and a table names them:
   from the plain video, and only what it is tested on has changed. A loss here can also come from
   clips that look strange; a score that stays says that what was taken away was not needed.
 
-Shapes: N clips of all videos, D dimensions; S shows.
+Shapes: N clips of all videos, D dimensions; S perturbations.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,22 +22,22 @@ from rich.console import Console
 from rich.table import Table
 
 from cvrl.data.dataset import EvalDataset
-from cvrl.data.perturbations import SHOWS, TITLES, Perturbation, moving
+from cvrl.data.perturbations import PERTURBATIONS, TITLES, Perturbation, moving
 from cvrl.evaluation.card import SCORE_TITLES, Result
 from cvrl.evaluation.diagnostics.verdict import verdicts
 from cvrl.evaluation.features.extraction import Features
 from cvrl.evaluation.result_table import render, stage_table
 
-__all__ = ["SHOWS", "by_perturbation", "motion_table", "moving_note", "pairings", "present"]
+__all__ = ["PERTURBATIONS", "by_perturbation", "motion_table", "moving_note", "pairings", "present"]
 
 
 def pairings(
-    shows: Sequence[Perturbation], *, learns: bool
+    perturbations: Sequence[Perturbation], *, learns: bool
 ) -> list[tuple[Perturbation, Perturbation | None]]:
     """What the test clips show, and the training clips with them, for every inputs.
 
     Args:
-        shows: of the evaluation.
+        perturbations: of the evaluation.
         learns: whether the protocol learns from a training part.
 
     Example:
@@ -47,21 +47,21 @@ def pairings(
         [('plain', None), ('still', None)]
     """
     if not learns:
-        return [(show, None) for show in shows]
-    same: list[tuple[Perturbation, Perturbation | None]] = [(show, show) for show in shows]
-    if "plain" not in shows:
+        return [(name, None) for name in perturbations]
+    same: list[tuple[Perturbation, Perturbation | None]] = [(name, name) for name in perturbations]
+    if "plain" not in perturbations:
         return same
-    return same + [(show, "plain") for show in shows if show != "plain"]
+    return same + [(name, "plain") for name in perturbations if name != "plain"]
 
 
 def by_perturbation(
-    features: Features, shows: Sequence[Perturbation]
+    features: Features, perturbations: Sequence[Perturbation]
 ) -> dict[Perturbation, Features]:
-    """Take apart the features of clips that an ``EvalDataset`` gave under several shows.
+    """Take apart the features of clips that an ``EvalDataset`` gave under several perturbations.
 
     Args:
-        features: of each video the clips of the first show, then those of the second.
-        shows: S names.
+        features: of each video the clips of the first perturbation, then those of the second.
+        perturbations: S names.
 
     Example:
         >>> vectors, zeros = torch.tensor([[1.0], [2.0]]), torch.zeros(2)
@@ -73,8 +73,10 @@ def by_perturbation(
     count_V = video_N.bincount(minlength=features.n_listed)
     first_V = count_V.cumsum(0) - count_V
     place_N = torch.arange(len(video_N)) - first_V[video_N]
-    show_N = place_N * len(shows) // count_V[video_N]
-    return {show: _rows(features, show_N == number) for number, show in enumerate(shows)}
+    perturbation_N = place_N * len(perturbations) // count_V[video_N]
+    return {
+        name: _rows(features, perturbation_N == number) for number, name in enumerate(perturbations)
+    }
 
 
 def _rows(features: Features, chosen_N: torch.Tensor) -> Features:
@@ -90,7 +92,7 @@ def _rows(features: Features, chosen_N: torch.Tensor) -> Features:
 def moving_note(test: EvalDataset, videos: int = 16) -> str:
     """Say how much of the picture is taken for moving, on some videos spread over a list.
 
-    It tells whether the blurred shows took away what they should: see
+    It tells whether the blurred perturbations took away what they should: see
     :func:`cvrl.data.perturbations.moving`.
 
     Args:
@@ -118,10 +120,10 @@ def moving_note(test: EvalDataset, videos: int = 16) -> str:
 
 
 def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Result]:
-    """Print results and write each; last one table of the shows or stages, where there are several.
+    """Print results and write each; of several perturbations or stages also one table.
 
-    Of a protocol under several shows or stages the first is printed with its card. The others'
-    cards differ in these, and are in their files; notes that only they have are printed.
+    Of several results of a protocol the first is printed with its card. The other cards differ in
+    the perturbation or stage and are in their files; notes that only they have are printed.
 
     Args:
         results: of one evaluation.
@@ -150,10 +152,10 @@ def present(results: Iterable[Result], folder: str | PathLike[str]) -> list[Resu
 
 
 def motion_table(results: Sequence[Result]) -> Table:
-    """For each protocol one line a show: the score as it runs, and what is left of it.
+    """The score of each protocol as the clips run, and under each perturbation.
 
     Args:
-        results: of one evaluation under several shows.
+        results: of one evaluation under several perturbations.
 
     Returns:
         Something for ``rich.console.Console.print``. Scores are the first that a protocol defines.
@@ -166,23 +168,23 @@ def motion_table(results: Sequence[Result]) -> Table:
     """
     table = Table(title="Motion or scene: what is left of the score", title_justify="left")
     table.add_column("test clips show", no_wrap=True)
-    for name in ("taught on the same", "taught on plain", "untrained", "chance"):
+    for name in ("taught on the same", "taught on plain", "random init", "chance"):
         table.add_column(name, justify="right")
     asked = [(result.card.protocol, result.card.inner_stage) for result in results]
     for protocol, stage in dict.fromkeys(asked):
         own = [one for one, of in zip(results, asked, strict=True) if of == (protocol, stage)]
         key = next(iter(own[0].rows[0].scores))
         table.add_row(" ".join(filter(None, [protocol, stage, SCORE_TITLES.get(key, key)])))
-        for show in dict.fromkeys(result.card.show for result in own):
-            table.add_row(*_line([result for result in own if result.card.show == show]))
+        for perturbation in dict.fromkeys(result.card.show for result in own):
+            table.add_row(*_line([result for result in own if result.card.show == perturbation]))
         table.add_section()
     return table
 
 
 def _line(results: Sequence[Result]) -> list[str]:
-    """The cells of one protocol and show, from its results taught this way and that.
+    """The cells of one protocol and perturbation, from its results taught this way and that.
 
-    The untrained network is taught as the trained one of the first column that has a number.
+    The random-init baseline is taught as the trained one of the first column that has a number.
     """
     card = results[0].card
     key = next(iter(results[0].rows[0].scores))

@@ -151,7 +151,7 @@ def _depends_on(network: nn.Module, dataset: EvalDataset) -> dict[str, Any]:
         "every_seconds": dataset.every_seconds,
         "half_overlap": dataset.half_overlap,
         "transform": repr(dataset.transform),
-        "shows": list(dataset.shows),
+        "perturbations": list(dataset.perturbations),
         "seed": dataset.seed,
         "reader": [reader.decoder, repr(reader.limits), list(reader.cameras)],
         "frames": None if reader.cache is None else reader.cache.short_side,

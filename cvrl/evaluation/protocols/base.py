@@ -45,10 +45,10 @@ class Options:
         centre: subtract the training part's mean feature before the neighbours are searched.
         scaling: of the features for the linear probe.
         l2_grid: strengths the linear probe chooses from.
-        seed: of the untrained weights and of the probe's folds.
+        seed: of the random weights and of the probe's folds.
         batch_videos: videos encoded at a time.
         workers: loader processes.
-        shows: perturbations of the clips, see :mod:`cvrl.data.perturbations`; every protocol is
+        perturbations: of the clips, see :mod:`cvrl.data.perturbations`; every protocol is
             run on each.
         allow_group_leak: score parts that share a source group, and say so on the card.
         allow_missing: count test and training files that cannot be decoded on the card, instead of
@@ -77,7 +77,7 @@ class Options:
     seed: int = 0
     batch_videos: int = 8
     workers: int = 0
-    shows: tuple[Perturbation, ...] = ("plain",)
+    perturbations: tuple[Perturbation, ...] = ("plain",)
     allow_group_leak: bool = False
     allow_missing: bool = False
     every_seconds: float = 0.0
@@ -136,7 +136,7 @@ def rows_of(
     run: Callable[[EncoderFeatures], tuple[Shares, dict[str, Any]]],
     chance: Shares,
 ) -> list[Row]:
-    """Run a protocol on each network; of the untrained twins the one that scores higher stays.
+    """Run a protocol on each network; of the random-init networks the one that scores higher stays.
 
     Args:
         inputs: the networks.

@@ -29,7 +29,7 @@ from cvrl.evaluation.protocols.knn import score
 from cvrl.models.heads import ClassHead
 from cvrl.utils.errors import UserError
 
-NO_BASELINE = "no row, since an untrained network has no classifier"
+NO_BASELINE = "no row, since a random-init network has no classifier"
 VARIANT = "centre"
 """Tells the protocol's results from those of many views, which have another question."""
 

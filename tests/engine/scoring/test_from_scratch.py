@@ -51,7 +51,7 @@ def test_its_classifier_is_a_row_of_the_linear_protocol_alone(runs: Path) -> Non
 
 def test_each_perturbation_has_its_own(runs: Path) -> None:
     shows = ("plain", "still")
-    results = score(runs, "linear", scratch=str(runs / "scratch"), shows=shows)
+    results = score(runs, "linear", scratch=str(runs / "scratch"), perturbations=shows)
     assert len(results) == 3
     assert all(result.row("from_scratch").scores["top1"] == 0.5 for result in results)
 

@@ -93,7 +93,7 @@ def test_alignment_has_rows_behind_the_head_and_fixed_answers():
         "|---|---|",
         "| a | 20.0 (20.0 to 20.0) |",
         "| a, behind its head | 10.0 (10.0 to 10.0) |",
-        "| untrained | 30.0 (30.0 to 30.0) |",
+        "| random init | 30.0 (30.0 to 30.0) |",
         "| chance | 33.0 |",
         "| middle | 25.0 |",
     ]
@@ -114,7 +114,7 @@ def test_the_table_holds_means_and_extremes():
     lines = tabulate(records, ["a"], ["linear"]).splitlines()
     assert lines[2:] == [
         "| a | 60.0 (50.0 to 70.0) |",
-        "| untrained | 30.0 (30.0 to 30.0) |",
+        "| random init | 30.0 (30.0 to 30.0) |",
         "| chance | 25.0 |",
     ]
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cvrl.data.clips import ClipSpec
 from cvrl.data.manifest import make_manifest
-from cvrl.data.perturbations import SHOWS
+from cvrl.data.perturbations import PERTURBATIONS
 from cvrl.data.splits import Parts, read_splits
 from cvrl.evaluation.card import Result, card_lines, example_card, read_result
 from cvrl.evaluation.diagnostics.perturbation_table import (
@@ -55,7 +55,13 @@ def network() -> Encoder:
 @pytest.fixture(scope="module")
 def results(network: Encoder, parts: Parts) -> list[Result]:
     protocols = ["knn", "linear", "instance", "classifier"]
-    return evaluate(network, parts, protocols, Options(k=3, shows=SHOWS), head=make_head(network))
+    return evaluate(
+        network,
+        parts,
+        protocols,
+        Options(k=3, perturbations=PERTURBATIONS),
+        head=make_head(network),
+    )
 
 
 def make_head(network: Encoder) -> ClassHead:
@@ -80,10 +86,10 @@ class TestResults:
             taught = [
                 (r.card.show, r.card.train_show) for r in results if r.card.protocol == protocol
             ]
-            assert taught == pairings(SHOWS, learns=True)
+            assert taught == pairings(PERTURBATIONS, learns=True)
         for protocol in ("instance", "classifier"):
             shown = [r.card.show for r in results if r.card.protocol == protocol]
-            assert shown == list(SHOWS)
+            assert shown == list(PERTURBATIONS)
         assert all(r.card.n_scored == r.card.n_listed == 4 for r in results)
 
     def test_they_are_those_of_an_evaluation_of_one_show(
@@ -91,7 +97,7 @@ class TestResults:
     ) -> None:
         """One decode for all shows changes no number of the trained network."""
         for show in ("plain", "shuffled", "background_blurred"):
-            (alone,) = evaluate(network, parts, ["knn"], Options(k=3, shows=(show,)))
+            (alone,) = evaluate(network, parts, ["knn"], Options(k=3, perturbations=(show,)))
             together = of(results, "knn", show, show)
             assert alone.row("trained") == together.row("trained")
             assert replace(alone.card, untrained="") == replace(together.card, untrained="")
@@ -116,7 +122,7 @@ class TestResults:
         listed = make_manifest({k: [v[i] for i in order] for k, v in columns.items()}, root="/")
         more = Parts(listed, parts.train, "more", "train")
         shows = ("plain", "still", "reversed")
-        options = Options(k=3, shows=shows, allow_missing=True)
+        options = Options(k=3, perturbations=shows, allow_missing=True)
         for result in evaluate(network, more, ["knn", "linear"], options):
             card = result.card
             assert (card.n_listed, card.n_scored, card.n_missing) == (6, 4, 2)
@@ -127,23 +133,23 @@ class TestResults:
     def test_recipes_with_clips_of_their_own(self, network: Encoder, parts: Parts) -> None:
         """Dense clips, as many as a video has room for, and another feature."""
         for recipe in ("vcop", "coclr"):
-            how = {"retrieval": recipe, "shows": ("plain", "still")}
+            how = {"retrieval": recipe, "perturbations": ("plain", "still")}
             found = evaluate(network, parts, ["retrieval"], Options(**how))
             shown = [(one.card.show, one.card.train_show) for one in found]
             assert shown == pairings(("plain", "still"), learns=True)
-            how["shows"] = ("still",)
+            how["perturbations"] = ("still",)
             (alone,) = evaluate(network, parts, ["retrieval"], Options(**how))
             assert alone.row("trained") == found[1].row("trained")
 
     def test_repeatable(self, results: list[Result], network: Encoder, parts: Parts) -> None:
-        again = evaluate(network, parts, ["knn"], Options(k=3, shows=("all",), workers=2))
+        again = evaluate(network, parts, ["knn"], Options(k=3, perturbations=("all",), workers=2))
         assert again == [result for result in results if result.card.protocol == "knn"]
 
     def test_a_network_that_sees_only_motion_is_blind_without_it(
         self, network: Encoder, parts: Parts
     ) -> None:
         """Beside the trained one, as the untrained row, stands a network made to see motion."""
-        options = Options(k=1, shows=("plain", "still"))
+        options = Options(k=1, perturbations=("plain", "still"))
         found = evaluate(network, parts, ["instance"], options, untrained=Drift())
         assert found[1].row("untrained").details["effective_rank"] == pytest.approx(1, abs=0.05)
         assert found[0].row("untrained").details["effective_rank"] > 1.05
@@ -177,7 +183,7 @@ class TestTable:
 
     def test_one_line_a_protocol_and_show(self, results: list[Result]) -> None:
         lines = self.shown(results)
-        assert len(lines) == 4 * (1 + len(SHOWS))
+        assert len(lines) == 4 * (1 + len(PERTURBATIONS))
         assert lines[0][0] == "knn top-1 %"
         assert lines[1][0] == "as it runs" and lines[1][1] == lines[1][2]
         still = lines[2]
@@ -185,7 +191,7 @@ class TestTable:
         assert still[0] == "one frame repeated"
         assert still[1] == f"{100 * (same.scores['top1'] or 0):.1f}"
         assert still[2] == f"{100 * (plain.scores['top1'] or 0):.1f}"
-        classifier = lines[-len(SHOWS) :]
+        classifier = lines[-len(PERTURBATIONS) :]
         assert all(line[1] == "" and line[2] != "" and line[3] == "" for line in classifier)
 
 
@@ -230,7 +236,7 @@ class TestCards:
 
     def test_they_say_what_was_shown(self) -> None:
         card = replace(example_card(), show="background_blurred", train_show="plain")
-        assert "shows   background blurred, taught on plain clips" in card_lines(card)
+        assert "clips   background blurred, taught on plain clips" in card_lines(card)
 
     @pytest.mark.parametrize(("still", "show"), [(True, "still"), (False, "plain")])
     def test_cards_of_before_are_read(self, tmp_path: Path, still: bool, show: str) -> None:
@@ -245,5 +251,5 @@ class TestCards:
 
 def test_alignment_takes_one_show(network: Encoder, dataset_of: Callable[..., object]) -> None:
     videos = make_manifest({"path": ["a.mp4"]}, root="/")
-    with pytest.raises(UserError, match="one show at a time"):
-        evaluate(network, Parts(videos), ["alignment"], Options(shows=("plain", "still")))
+    with pytest.raises(UserError, match="one perturbation at a time"):
+        evaluate(network, Parts(videos), ["alignment"], Options(perturbations=("plain", "still")))

@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[EvalDataset], dict[str, object]]] = {
     "another stride": lambda clips: {"spec": replace(clips.spec, stride=2)},
     "another size": lambda clips: {"transform": recipes.evaluation(24)},
     "normalised": lambda clips: {"transform": recipes.evaluation(32, normalise=True)},
-    "one frame repeated": lambda clips: {"shows": ["still"]},
+    "one frame repeated": lambda clips: {"perturbations": ["still"]},
     "dense": lambda clips: {"every_seconds": 0.1},
     "half overlap": lambda clips: {"half_overlap": True},
 }

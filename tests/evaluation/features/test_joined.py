@@ -89,7 +89,7 @@ def test_the_card_names_both(
 def test_every_protocol_of_spread_clips_takes_them(
     encoder: Encoder, other: Encoder, parts: Parts, videos: Manifest
 ) -> None:
-    options = replace(OPTIONS, baselines=("hog_mbh",), shows=("plain", "still"))
+    options = replace(OPTIONS, baselines=("hog_mbh",), perturbations=("plain", "still"))
     results = evaluate(encoder, parts, ["knn", "retrieval", "instance"], options, joined=[other])
     assert {row.name for result in results for row in result.rows} >= {"trained", "untrained"}
     alone = evaluate(encoder, parts, ["knn"], options)

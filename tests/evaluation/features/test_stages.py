@@ -113,7 +113,7 @@ def test_names_titles_and_tables(encoder: Encoder, parts: Parts, tmp_path: Path)
     assert read_result(files[1]) == results[1]
     assert title(results[1].card) == "knn, res3"
     page = page_of(stage_table(results))
-    assert all(stage in page for stage in STAGES) and "untrained" in page
+    assert all(stage in page for stage in STAGES) and "random init" in page
     compared = page_of(*compare_files(files, across=["stage"]))
     assert all(stage in compared for stage in STAGES)
     with pytest.raises(UserError, match=r"stage is res3, and res2 in .*--across stage"):
@@ -121,7 +121,7 @@ def test_names_titles_and_tables(encoder: Encoder, parts: Parts, tmp_path: Path)
 
 
 def test_stages_and_shows_together(encoder: Encoder, parts: Parts) -> None:
-    options = replace(OPTIONS, stages=("res2", "res5"), shows=("plain", "still"))
+    options = replace(OPTIONS, stages=("res2", "res5"), perturbations=("plain", "still"))
     results = evaluate(encoder, parts, ["knn"], options)
     assert [one.card.stage for one in results] == ["res2"] * 3 + ["res5"] * 3
     page = page_of(motion_table(results))

@@ -101,7 +101,7 @@ class TestProtocol:
         (result,) = answers_of(classifier, parts)
         lines = "\n".join(card_lines(result.card))
         assert "3 classes" in lines and "stage classifier" in lines
-        assert "untrained: no row, since an untrained network has no classifier" in lines
+        assert "random init: no row, since a random-init network has no classifier" in lines
         assert (result.card.train, result.card.train_show) == (None, None)
 
     def test_a_missing_video_is_counted(
@@ -111,8 +111,10 @@ class TestProtocol:
         paths = [str(tmp_path / "cut.mp4"), *parts.test.paths]
         names = [parts.test.class_names[i] for i in parts.test.label_ids]
         more = make_manifest({"path": paths, "label": ["up", *names]}, root="/")
-        whole = answers_of(classifier, Parts(parts.test), shows=("plain", "still"))
-        some = answers_of(classifier, Parts(more), shows=("plain", "still"), allow_missing=True)
+        whole = answers_of(classifier, Parts(parts.test), perturbations=("plain", "still"))
+        some = answers_of(
+            classifier, Parts(more), perturbations=("plain", "still"), allow_missing=True
+        )
         for one, other in zip(whole, some, strict=True):
             assert other.card.n_missing == 1 and other.card.n_scored == len(parts.test)
             assert one.rows == other.rows
