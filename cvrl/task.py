@@ -8,6 +8,7 @@ else about the method.
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cvrl.data.dataset import Batch
@@ -57,6 +58,13 @@ class Task(nn.Module):
         B, V = clips_BVCTHW.shape[:2]
         z_ND: Tensor = self.projector(self.encoder(clips_BVCTHW.flatten(0, 1)))
         return z_ND.view(B, V, -1).transpose(0, 1)
+
+    def project_crops(self, batch: Batch) -> Tensor:
+        """Projections of every clip, then of every small clip if any, (V + S, B, D)."""
+        z_VBD = self.project_views(batch.clips_BVCTHW)
+        if batch.small_BVCTHW is None:
+            return z_VBD
+        return torch.cat([z_VBD, self.project_views(batch.small_BVCTHW)])
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch: ``loss`` is minimised, other scalars are logged.

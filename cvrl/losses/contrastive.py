@@ -87,6 +87,58 @@ def info_nce(
         return dist.global_mean(F.cross_entropy(logits_AK, target_A, reduction="none"))
 
 
+def query_info_nce(
+    q_BD: Tensor,
+    k_BD: Tensor,
+    temperature: float = 0.1,
+    group_id: Tensor | None = None,
+    k_negative_BD: Tensor | None = None,
+) -> Tensor:
+    r"""InfoNCE of queries against keys, in this direction alone.
+
+    .. math:: l_i = -\log \frac{\exp(q_i \cdot k_i / \tau)}{\sum_j \exp(q_i \cdot k_j / \tau)}
+
+    averaged over the queries of the global batch (van den Oord et al., arXiv 1807.03748, eq. 4).
+    Queries are compared with keys only, so the two may come from different networks, modalities or
+    sizes of clip. Groups, processes and precision are treated as in :func:`info_nce`; the gradient
+    reaches queries and keys.
+
+    Args:
+        q_BD: embeddings of the queries, any norm.
+        k_BD: embeddings of the keys; row i is the positive of query i, the rows of other videos
+            are its negatives.
+        temperature: tau, above 0.
+        group_id: source group of each video, integers of shape (B,). Negative means none.
+        k_negative_BD: further negatives, one made of each video, and of the video itself too.
+
+    Raises:
+        ValueError, FloatingPointError: as for :func:`info_nce`.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> round(query_info_nce(z, z, temperature=1.0).item(), 6)  # log(1 + 3 exp(-1))
+        0.743668
+    """
+    sets = [k_BD] if k_negative_BD is None else [k_BD, k_negative_BD]
+    _check_embeddings("queries and keys", q_BD, *sets)
+    _check_temperature(temperature)
+    _check_groups(group_id, len(q_BD))
+    with torch.autocast(q_BD.device.type, enabled=False):
+        unit_BD = _unit(q_BD)
+        joined_GE = dist.gather_with_grad(torch.cat([_unit(z) for z in sets], dim=1))
+        keys_KD = torch.cat(joined_GE.chunk(len(sets), dim=1))
+        _check_finite(dist.gather(unit_BD.detach()))
+        _check_finite(keys_KD)
+        positive_BK, negative_BK = (
+            mask_AK.chunk(2)[0].chunk(2, dim=1)[1] for mask_AK in _global_masks(unit_BD, group_id)
+        )
+        allowed_BK = positive_BK | negative_BK
+        logits_BK = unit_BD @ keys_KD.T / temperature
+        logits_BK = logits_BK.masked_fill(~allowed_BK.repeat(1, len(sets)), float("-inf"))
+        target_B = positive_BK.int().argmax(dim=1)
+        return dist.global_mean(F.cross_entropy(logits_BK, target_B, reduction="none"))
+
+
 def soft_info_nce(
     z_a_BD: Tensor,
     z_b_BD: Tensor,

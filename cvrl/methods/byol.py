@@ -2,17 +2,19 @@
 
 Papers: Grill et al., "Bootstrap Your Own Latent" (arXiv 2006.07733), eq. 1 and 2; on rho clips of
 a video Feichtenhofer et al., "A Large-Scale Study on Unsupervised Spatiotemporal Representation
-Learning" (arXiv 2104.14558), rhoBYOL, whose settings are the defaults.
+Learning" (arXiv 2104.14558), rhoBYOL, whose settings are the defaults; with small crops that the
+target network does not see, Caron et al. (SwAV, arXiv 2006.09882), sec. 3.2, and DINO (arXiv
+2104.14294).
 
 Deviations: the loss is the mean over all ordered pairs of different clips; the paper sums two
 directions. The target's running statistics are copied from the online network and never used, since
 the target normalises by the batch.
 
-Shapes: B videos on this rank, V views, N = B V clips, D dimensions. z is the online projection,
-p its prediction of the target projection t.
+Shapes: B videos on this rank, V views, S small clips, A = V + S, N = B V clips, D dimensions. z is
+the online projection, p its prediction of the target projection t.
 """
 
-from itertools import permutations
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,8 @@ from cvrl.task import Task
 class BYOL(Task):
     """Every clip predicts the target projection of every other clip of its video; no negatives.
 
+    With ``multi_crop``, large clips predict and are predicted, small clips only predict.
+
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
         total_steps: length of the run; set by the trainer.
@@ -44,7 +48,7 @@ class BYOL(Task):
         torch.Size([2, 256])
     """
 
-    accepts = frozenset({"clips"})
+    accepts = frozenset({"clips", "crops"})
     least_clips = 2
     projector: nn.Module
     step: Tensor
@@ -68,19 +72,18 @@ class BYOL(Task):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """2 - 2 cos over every ordered pair of views; see :meth:`cvrl.task.Task.forward`."""
+        """2 - 2 cos of every clip with every other target; see :meth:`cvrl.task.Task.forward`."""
         B, V = batch.clips_BVCTHW.shape[:2]
-        z_VBD = self.project_views(batch.clips_BVCTHW)
-        z_ND = z_VBD.transpose(0, 1).flatten(0, 1)
-        p_VBD = self.predictor(z_ND).view(B, V, -1).transpose(0, 1)
+        z_ABD = self.project_crops(batch)
+        p_ABD = self.predictor(z_ABD.flatten(0, 1)).view_as(z_ABD)
         t_ND = self.target(batch.clips_BVCTHW.flatten(0, 1))
         t_VBD = t_ND.view(B, V, -1).transpose(0, 1)
-        losses = [cosine_regression(p_VBD[a], t_VBD[b]) for a, b in permutations(range(V), 2)]
-        loss = torch.stack(losses).mean()
+        pairs = [(a, b) for a, b in product(range(len(p_ABD)), range(V)) if a != b]
+        loss = torch.stack([cosine_regression(p_ABD[a], t_VBD[b]) for a, b in pairs]).mean()
         return {
             "loss": loss,
             "momentum": loss.new_tensor(self.momentum.at(int(self.step))),
-            "embedding_ND": F.normalize(z_ND.detach().float(), dim=1),
+            "embedding_ND": F.normalize(z_ABD[:V].detach().float().flatten(0, 1), dim=1),
         }
 
     def after_step(self, step: int) -> None:

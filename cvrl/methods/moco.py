@@ -3,7 +3,8 @@
 Papers: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning" (arXiv
 1911.05722), eq. 1 and 2, shuffled batch norm of sec. 3.3; on rho clips of a video Feichtenhofer et
 al., "A Large-Scale Study on Unsupervised Spatiotemporal Representation Learning" (arXiv
-2104.14558), rhoMoCo, whose settings are the defaults.
+2104.14558), rhoMoCo, whose settings are the defaults; with small crops as further queries, Caron et
+al. (SwAV, arXiv 2006.09882), sec. 3.2.
 
 Deviations: keys of all ranks enter the queue, which is identical on every rank; keys of the query's
 own video or source group are not negatives; every clip is a query for every other clip of its
@@ -11,11 +12,11 @@ video, and the loss is the mean. Shuffled batch norm uses groups of the global b
 number of ranks, so it works on one device; the key encoder's running statistics are copied from the
 query encoder and never used. The optimiser does not step before the queue is full of real keys.
 
-Shapes: B videos on this rank, G on all ranks, V views, K keys in the queue, D dimensions. q is the
-projection of a query, k the projection of a key.
+Shapes: B videos on this rank, G on all ranks, V views, S small clips, A = V + S, K keys in the
+queue, D dimensions. q is the projection of a query, k the projection of a key.
 """
 
-from itertools import permutations
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,8 @@ from cvrl.utils.seed import torch_generator
 
 class MoCo(Task):
     """Momentum contrast: the positive of a query is the key of another clip of its video.
+
+    With ``multi_crop``, large clips are queries and keys, small clips are queries only.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
@@ -58,7 +61,7 @@ class MoCo(Task):
         ((64, 128), False)
     """
 
-    accepts = frozenset({"clips"})
+    accepts = frozenset({"clips", "crops"})
     least_clips = 2
     projector: nn.Module
     step: Tensor
@@ -90,9 +93,9 @@ class MoCo(Task):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """InfoNCE over every ordered pair of views; see :meth:`cvrl.task.Task.forward`."""
+        """InfoNCE of every clip with every other key; see :meth:`cvrl.task.Task.forward`."""
         B, V = batch.clips_BVCTHW.shape[:2]
-        q_VBD = self.project_views(batch.clips_BVCTHW)
+        q_ABD = self.project_crops(batch)
         k_VGD = torch.stack([self._keys(batch.clips_BVCTHW[:, v], v) for v in range(V)])
         first = sum(dist.row_counts(batch.video_id_B)[: dist.rank()])
         k_VBD = k_VGD[:, first : first + B]
@@ -100,8 +103,9 @@ class MoCo(Task):
             batch.video_id_B, batch.group_id_B, self.queue.video_K, self.queue.group_K
         )
         scores = [
-            memory_scores(q_VBD[a], k_VBD[b], self.queue.key_KD, is_negative_BK, self.temperature)
-            for a, b in permutations(range(V), 2)
+            memory_scores(q_ABD[a], k_VBD[b], self.queue.key_KD, is_negative_BK, self.temperature)
+            for a, b in product(range(len(q_ABD)), range(V))
+            if a != b
         ]
         self.queue.stage(k_VGD, batch.video_id_B, batch.group_id_B)
         loss = torch.stack([memory_info_nce(scores_BS) for scores_BS in scores]).mean()
@@ -110,7 +114,7 @@ class MoCo(Task):
             "contrast_top1": torch.stack([memory_top1(scores_BS) for scores_BS in scores]).mean(),
             "queue_fill": self.queue.fill,
             "momentum": loss.new_tensor(self.momentum.at(int(self.step))),
-            "embedding_ND": F.normalize(q_VBD.detach().float().flatten(0, 1), dim=1),
+            "embedding_ND": F.normalize(q_ABD[:V].detach().float().flatten(0, 1), dim=1),
         }
 
     def after_step(self, step: int) -> None:

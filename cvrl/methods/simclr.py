@@ -4,16 +4,18 @@ Papers: Chen et al., "A Simple Framework for Contrastive Learning of Visual Repr
 (arXiv 2002.05709), eq. 1; Qian et al., "Spatiotemporal Contrastive Video Representation Learning"
 (arXiv 2008.03800), eq. 1; with more than two clips a video, Feichtenhofer et al.
 (arXiv 2104.14558); with intra-video negatives, Tao et al. (IIC, arXiv 2008.02531), sec. 3.3;
-with one negative a clip, pairwise NCE, sec. 3 of Lu's survey of contrastive learning (2021).
+with one negative a clip, pairwise NCE, sec. 3 of Lu's survey of contrastive learning (2021); with
+small crops as further queries, Caron et al. (SwAV, arXiv 2006.09882), sec. 3.2.
 
 Deviations: the loss is the mean over all anchors (CVRL's code sums the two directions); clips of
 one source group are not negatives of each other; with more than two clips, the loss is averaged
-over all pairs.
+over all pairs; small clips are compared with large ones of all videos and never with each other.
 
-Shapes: B videos on this rank, V views, D dimensions. h is the encoder's feature, z its projection.
+Shapes: B videos on this rank, V views, S small clips, A = V + S, D dimensions. h is the encoder's
+feature, z its projection.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 import torch
@@ -21,16 +23,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvrl.data.dataset import Batch
-from cvrl.losses.contrastive import info_nce, nce_pair, nce_pair_of_views
+from cvrl.losses.contrastive import info_nce, nce_pair, nce_pair_of_views, query_info_nce
 from cvrl.models import heads
 from cvrl.models.backbones import Encoder
 from cvrl.models.initial_weights import init_as_keras
 from cvrl.task import Task
 from cvrl.utils import dist
+from cvrl.utils.errors import UserError
 
 
 class SimCLR(Task):
     """Clips of one video are positives, clips of other videos in the global batch negatives.
+
+    With ``multi_crop``, the large clips are the keys of every clip; small clips are queries only.
 
     Args:
         encoder: maps clips (N, C, T, H, W) to h (N, encoder.dim).
@@ -40,9 +45,13 @@ class SimCLR(Task):
         dim: D, size of z.
         head_bn_momentum: of the head's batch norm; CVRL's 0.003 suits very long runs.
         loss: ``info_nce``, against all clips of the batch; or ``nce_pair``, against a single one:
-            of another video, or where the views make one, the clip's own shuffled copy.
+            of another video, or where the views make one, the clip's own shuffled copy. Small clips
+            are compared by ``info_nce`` only.
         negatives: number of trailing clips that are negatives of the others, 0 or 1; set by the
             views.
+
+    Raises:
+        UserError: in the first step, small clips with ``nce_pair``.
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
@@ -51,7 +60,7 @@ class SimCLR(Task):
         torch.Size([2, 128])
     """
 
-    accepts = frozenset({"clips", "contrast"})
+    accepts = frozenset({"clips", "contrast", "crops"})
     needs_negatives = True
     least_clips = 2
     projector: nn.Module
@@ -80,19 +89,31 @@ class SimCLR(Task):
         self.negatives = negatives
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss over every pair of views; see :meth:`cvrl.task.Task.forward`."""
+        """The loss over every pair with a large clip; see :meth:`cvrl.task.Task.forward`."""
         V = batch.clips_BVCTHW.shape[1]
-        z_VBD = self.project_views(batch.clips_BVCTHW)
-        z_negative_BD = z_VBD[-1] if self.negatives else None
-        losses = [
-            self.loss_of(z_VBD[a], z_VBD[b], batch.group_id_B, z_negative_BD)
+        z_ABD = self.project_crops(batch)
+        return {
+            "loss": torch.stack(self._pairs(z_ABD, batch)).mean(),
+            "contrast_top1": contrast_top1(z_ABD[0], z_ABD[1]),
+            "embedding_ND": F.normalize(z_ABD[:V].detach().float().flatten(0, 1)),
+        }
+
+    def _pairs(self, z_ABD: Tensor, batch: Batch) -> list[Tensor]:
+        """The loss of every ordered pair: large clips are keys of each other and of small ones."""
+        V, groups = batch.clips_BVCTHW.shape[1], batch.group_id_B
+        if len(z_ABD) > V and self.loss_of != self._info_nce:
+            reason = "does not compare small clips"
+            raise UserError("method.loss = nce_pair", reason, "use info_nce or other views")
+        z_negative_BD = z_ABD[V - 1] if self.negatives else None
+        both_ways = [
+            self.loss_of(z_ABD[a], z_ABD[b], groups, z_negative_BD)
             for a, b in combinations(range(V - self.negatives), 2)
         ]
-        return {
-            "loss": torch.stack(losses).mean(),
-            "contrast_top1": contrast_top1(z_VBD[0], z_VBD[1]),
-            "embedding_ND": F.normalize(z_VBD.detach().float().flatten(0, 1)),
-        }
+        one_way = [
+            query_info_nce(z_ABD[small], z_ABD[v], self.temperature, groups)
+            for small, v in product(range(V, len(z_ABD)), range(V))
+        ]
+        return [*both_ways, *both_ways, *one_way]
 
     def _info_nce(
         self, z_a_BD: Tensor, z_b_BD: Tensor, group_B: Tensor, z_negative_BD: Tensor | None

@@ -92,10 +92,8 @@ class SwAV(Task):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Swapped prediction over all pairs with a large clip; see :class:`cvrl.task.Task`."""
         V = batch.clips_BVCTHW.shape[1]
-        z_ABD = self._embed(batch.clips_BVCTHW)
-        self._stage(z_ABD, batch)
-        if batch.small_BVCTHW is not None:
-            z_ABD = torch.cat([z_ABD, self._embed(batch.small_BVCTHW)])
+        z_ABD = self._embed(batch)
+        self._stage(z_ABD[:V], batch)
         scores_ABK = self._scores(z_ABD)
         queue_QK = self._queue_scores()
         losses = []
@@ -126,10 +124,10 @@ class SwAV(Task):
             self.queue.push_staged()
         self.step.fill_(step + 1)
 
-    def _embed(self, clips_BVCTHW: Tensor) -> Tensor:
-        """Unit z of every clip, (V, B, D), in full precision under autocast."""
-        z_VBD = self.project_views(clips_BVCTHW)
-        return F.normalize(z_VBD.to(self.prototypes.weight.dtype), dim=-1)
+    def _embed(self, batch: Batch) -> Tensor:
+        """Unit z of every clip, (A, B, D), in full precision under autocast."""
+        z_ABD = self.project_crops(batch)
+        return F.normalize(z_ABD.to(self.prototypes.weight.dtype), dim=-1)
 
     def _scores(self, z: Tensor) -> Tensor:
         """Cosine similarities with the prototypes, in full precision."""
