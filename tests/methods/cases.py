@@ -52,7 +52,7 @@ METHOD_KEYWORDS = {
     "classify@pace": {"target": "arrangement"},
     "classify@temporal_transform": {"target": "arrangement"},
     "simclr@multi_crop": {"hidden": 16, "hidden_layers": 1, "dim": 8},
-    "moco@multi_crop": {"queue": 12, "bn_groups": 2, "hidden": 64, "hidden_layers": 1, "dim": 8},
+    "moco@multi_crop": {"queue": 12, "bn_groups": 2, "hidden": 64, "dim": 8, "momentum": 0.9},
     "byol@multi_crop": {"hidden": 16, "dim": 8},
     "order": {"hidden": 16},
     "order@relative_patch": {"hidden": 16},
@@ -84,6 +84,9 @@ METHOD_KEYWORDS = {
     "swav": {"prototypes": 8, "queue": 8, "hidden": 16, "dim": 8},
     "swav@multi_crop": {"prototypes": 8, "hidden": 16, "dim": 8},
     "tclr": {"local_weight": 0.5, "global_weight": 2.0, "hidden": 16, "dim": 8},
+    "reconstruct": {"cube": [2, 8, 8]},
+    "reconstruct@pace": {"hide": "future", "future": 3},
+    "reconstruct@jigsaw_pair": {"hide": "colour"},
     "rspnet": {"hidden": 16, "dim": 8, "margin": 0.5},
     "joint": {
         "parts": {
