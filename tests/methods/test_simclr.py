@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import pytest
 import torch
 from cases import build, make_batch
 from torch.nn import functional as F
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from cvrl.losses import info_nce
 from cvrl.methods.simclr import SimCLR, contrast_top1
 from cvrl.models.backbones import build_encoder
+from cvrl.utils.errors import UserError
 
 
 def embeddings(task, batch):
@@ -77,6 +79,67 @@ def test_a_step_moves_the_copy_away_from_its_clip():
         task(batch)["loss"].backward()
         optimizer.step()
     assert closeness() < before - 0.1
+
+
+def separate(**keywords):
+    torch.manual_seed(0)
+    encoder = build_encoder("r3d_small", width=4)
+    how = {"hidden": 16, "hidden_layers": 1, "dim": 8, "key_encoder": "separate"}
+    return SimCLR(encoder, **how, **keywords).double().eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("views", ["simclr", "simclr@shuffled_pair", "simclr@multi_crop"])
+def test_with_two_networks_queries_meet_keys_only(views):
+    batch = make_batch(views, dtype=torch.float64)
+    negatives = int(views == "simclr@shuffled_pair")
+    task = separate(negatives=negatives)
+    for parameter in task.key_network.parameters():  # as after some steps
+        parameter += 0.05 * torch.randn(parameter.shape, dtype=parameter.dtype)
+
+    def unit(network, clips):
+        return [[F.normalize(network(clip[None])[0], dim=0) for clip in video] for video in clips]
+
+    query_network = torch.nn.Sequential(task.encoder, task.projector)
+    q, k = unit(query_network, batch.clips_BVCTHW), unit(task.key_network, batch.clips_BVCTHW)
+    small = [[]] * 6 if batch.small_BVCTHW is None else unit(query_network, batch.small_BVCTHW)
+    terms = []
+    for b in range(6):
+        for a, query in enumerate([*q[b][:2], *small[b]]):
+            for v in (0, 1):
+                if a == v:
+                    continue
+                keys = [k[j][v] for j in range(6)] + [k[j][2] for j in range(6) if negatives]
+                scores = torch.stack([query @ key / 0.1 for key in keys])
+                terms.append(scores.exp().sum().log() - query @ k[b][v] / 0.1)
+    torch.testing.assert_close(task(batch)["loss"], torch.stack(terms).mean(), atol=1e-9, rtol=0)
+
+
+def test_the_key_network_starts_as_a_copy_and_is_trained_apart():
+    task = separate().train()
+    mine = [*task.encoder.parameters(), *task.projector.parameters()]
+    theirs = list(task.key_network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
+    task(make_batch("simclr", dtype=torch.float64))["loss"].backward()
+    optimizer.step()
+    assert all(a is not b for a, b in zip(mine, theirs, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert task.kept_encoder is task.encoder
+
+
+def test_another_key_encoder_is_refused():
+    with pytest.raises(UserError, match="key_encoder = momentum: is neither; use shared or sep"):
+        SimCLR(build_encoder("r3d_small", width=4), key_encoder="momentum")
+
+
+def test_pairwise_nce_is_refused_where_it_is_not_defined():
+    encoder = build_encoder("r3d_small", width=4)
+    with pytest.raises(UserError, match=r"separate: does not go with method\.loss=nce_pair"):
+        SimCLR(encoder, key_encoder="separate", loss="nce_pair")
+    task = SimCLR(encoder, hidden=16, hidden_layers=1, dim=8, loss="nce_pair")
+    with pytest.raises(UserError, match="nce_pair: does not compare small clips"):
+        task(make_batch("simclr@multi_crop"))
 
 
 def test_top1_compares_the_two_views():
