@@ -21,6 +21,7 @@ COMMANDS = {
     "test": "score a classifier on many views of each test video",
     "predict": "print the likeliest classes of videos",
     "extract": "write a feature vector a clip",
+    "reward": "reward a video for following a demonstration",
     "explain": "draw which places of a video a prediction depends on",
     "export": "write a model as ONNX or torch.export",
     "report": "write the HTML page of a run",

@@ -31,6 +31,7 @@ from cvrl.utils.errors import UserError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Match = Literal["time", "dtw"]
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,37 @@ def dtw(cost_TN: Floats) -> Ints:
     return np.array(path[::-1], dtype=np.int64)
 
 
+def match_steps(square_TN: Floats, match: Match) -> Ints:
+    """The step of a demonstration that each step of an execution is held against.
+
+    Args:
+        square_TN: squared distances between step t of the demonstration and n of the execution.
+        match: ``time``: step n against step n of a demonstration as long; ``dtw``: against the
+            nearest of those that warping matches it with, so pace does not count.
+
+    Returns:
+        (N,) steps of the demonstration, ascending.
+
+    Raises:
+        ValueError: another length under ``time``, or another ``match``.
+
+    Example:
+        >>> match_steps(np.array([[0.0, 1.0, 4.0], [4.0, 1.0, 0.0]]), "dtw").tolist()
+        [0, 0, 1]
+    """
+    if match == "time":
+        if square_TN.shape[0] != square_TN.shape[1]:
+            raise ValueError(f"{square_TN.shape} steps cannot be matched by time; use match='dtw'")
+        return np.arange(square_TN.shape[1])
+    if match != "dtw":
+        raise ValueError(f"match is 'time' or 'dtw', not {match!r}")
+    on_path_TN = np.full(square_TN.shape, np.inf)
+    row_P, column_P = dtw(square_TN).T
+    on_path_TN[row_P, column_P] = square_TN[row_P, column_P]
+    nearest_N: Ints = on_path_TN.argmin(axis=0)
+    return nearest_N
+
+
 def imitation_reward(
     demonstration_TD: Tensor,
     execution_ND: Tensor,
@@ -279,7 +311,7 @@ def imitation_reward(
     alpha: float = 0.5,
     beta: float = 0.5,
     gamma: float = 1e-3,
-    match: Literal["time", "dtw"] = "time",
+    match: Match = "time",
 ) -> Floats:
     """R(v, w) = -alpha ||w - v||^2 - beta sqrt(gamma + ||w - v||^2) at each step of an execution.
 
@@ -292,8 +324,7 @@ def imitation_reward(
         alpha: weight of the square.
         beta: weight of the root.
         gamma: what rounds the root off at 0, >= 0.
-        match: ``time`` holds step n against step n of a demonstration as long; ``dtw`` against the
-            nearest of those that warping matches it with, so pace does not count.
+        match: see :func:`match_steps`.
 
     Returns:
         (N,) rewards.
@@ -307,15 +338,6 @@ def imitation_reward(
         [-2.0, -2.0]
     """
     square_TN = distances(demonstration_TD, execution_ND).square().cpu().numpy()
-    if match == "time":
-        if square_TN.shape[0] != square_TN.shape[1]:
-            raise ValueError(f"{square_TN.shape} steps cannot be matched by time; use match='dtw'")
-        square_N = np.diagonal(square_TN)
-    elif match == "dtw":
-        square_N = np.full(square_TN.shape[1], np.inf)
-        path_P2 = dtw(square_TN)
-        np.minimum.at(square_N, path_P2[:, 1], square_TN[path_P2[:, 0], path_P2[:, 1]])
-    else:
-        raise ValueError(f"match is 'time' or 'dtw', not {match!r}")
+    square_N = square_TN[match_steps(square_TN, match), np.arange(square_TN.shape[1])]
     reward_N: Floats = -alpha * square_N - beta * np.sqrt(gamma + square_N)
     return reward_N
