@@ -15,6 +15,9 @@ Everything else is nuisance, and it cannot tell the classes apart: take ``i`` of
 the same scene, colours, limbs, camera shake, light, distractors, speed and noise. Two scenes, each
 with its cast, serve all takes, so the place says nothing either. Training and test share no take.
 
+With `--sound` every video hums: a tone for each degree of freedom, whose pitch rises and falls with
+it. So sound and pictures of one moment belong together, for what learns from both.
+
 None of these motions has a direction in time. `--classes person_arrive hound_arrive` writes videos
 that have: the actor comes nearer, once.
 """
@@ -29,14 +32,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from synthetic_scene import CLASSES, FPS, ONE_WAY, draw_scene, draw_take, render
+from synthetic_scene import CLASSES, FPS, ONE_WAY, draw_scene, draw_take, hum, render
 
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.io import atomic_path
 from cvrl.utils.processes import Lost, map_in_processes
 from cvrl.utils.seed import numpy_rng
+from cvrl.video.encode import add_sound
 
 SCENES = 2  # places with their casts, shared by all classes and both parts
+SOUND_RATE = 16_000  # samples a second
 TEST_PART = 3  # every third take is held out
 _SCENE, _TAKE, _GRAIN = range(3)  # the last part of a random key: what the draw is for
 
@@ -50,6 +55,7 @@ class Plan:
         videos_per_class: takes, at least 3, as every third is held out.
         classes: names out of CLASSES and ONE_WAY.
         width, height: of the videos in pixels, even numbers.
+        sound: whether the motion is heard.
     """
 
     seed: int
@@ -57,6 +63,7 @@ class Plan:
     classes: tuple[str, ...]
     width: int
     height: int
+    sound: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
         # key frames, so that reading from the middle is cheap.
         stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "g": "12"}
         stream.options |= {"x264-params": "mbtree=0"}
+        if plan.sound:
+            add_sound(container, hum(take, job.label, SOUND_RATE), SOUND_RATE)
         for clean in render(scene, take, job.label, plan.width, plan.height):
             noise = grain.standard_normal(clean.shape, np.float32) * np.float32(take.noise)
             pixels = np.clip(clean + noise, 0, 255).astype(np.uint8)
@@ -151,7 +160,8 @@ def check_folder(plan: Plan, output: Path) -> None:
         UserError: the plan in the folder is another.
     """
     note = output / "synthetic.json"
-    text = json.dumps(vars(plan), indent=1) + "\n"
+    settings = {key: value for key, value in vars(plan).items() if key != "sound" or value}
+    text = json.dumps(settings, indent=1) + "\n"  # without sound, as before there was any
     if note.exists() and note.read_text() != text:
         reason = "holds a data set made with other settings"
         raise UserError(output, reason, "delete it, or give another --output")
@@ -175,6 +185,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
     add("--classes", nargs="+", default=CLASSES, choices=[*CLASSES, *ONE_WAY], metavar="NAME")
     add("--seed", type=int, default=0)
     add("--size", default="96x72", help="width x height in pixels, as in 96x72")
+    add("--sound", action="store_true", help="let the motion be heard")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes that write")
     given = parser.parse_args(arguments)
     if given.videos_per_class < TEST_PART:
@@ -185,7 +196,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
         reason = "not two even numbers of 32 pixels or more"
         raise UserError(f"--size {given.size}", reason, "give it as in 96x72")
     classes = tuple(name for name in [*CLASSES, *ONE_WAY] if name in given.classes)
-    plan = Plan(given.seed, given.videos_per_class, classes, sides[0], sides[1])
+    plan = Plan(given.seed, given.videos_per_class, classes, sides[0], sides[1], given.sound)
     return plan, given.output, given.workers
 
 

@@ -18,6 +18,7 @@ MOTIONS = ("pace", "hop", "rock", "loom")
 CLASSES = tuple(f"{body}_{motion}" for body in BODIES for motion in MOTIONS)
 ONE_WAY = tuple(f"{body}_arrive" for body in BODIES)  # not among the classes unless asked for
 RANGES = (0.24, 0.2, 0.6, 0.4)  # of side, height, tilt (radians) and log size
+LOWEST_TONE = 220.0  # hertz
 FPS = 25
 
 Array = npt.NDArray[np.float32]
@@ -180,6 +181,31 @@ def pose(take: Take, motion: str, seconds: float) -> Array:
     else:
         phases[MOTIONS.index(motion)] = take.phase + turn + take.wobble * np.sin(0.37 * turn)
     return take.amplitude * _f32(RANGES) * np.sin(phases)
+
+
+def hum(take: Take, label: str, rate: int) -> Array:
+    """The sound of a video: a tone for each degree of freedom, whose pitch follows it.
+
+    A tone is at most 0.6 octaves above or below its own pitch, which lie an octave apart.
+
+    Args:
+        take: of the video.
+        label: one of CLASSES or ONE_WAY.
+        rate: samples a second.
+
+    Returns:
+        Samples in [-1, 1], as long as the video.
+    """
+    motion = label.split("_")[1]
+    at_F = np.arange(take.frames + 1) / FPS
+    place_F4 = np.stack([pose(take, motion, seconds) for seconds in at_F])
+    place_F4 = place_F4 / (take.amplitude * _f32(RANGES))
+    sample_S = np.arange(round(take.frames / FPS * rate)) / rate
+    wave_S = np.zeros(len(sample_S))
+    for tone, place_F in enumerate(place_F4.T):
+        octave_S = tone + 0.6 * np.interp(sample_S, at_F, place_F)
+        wave_S += np.sin(2 * np.pi * np.cumsum(LOWEST_TONE * 2**octave_S) / rate)
+    return _f32(0.15 * wave_S)
 
 
 def person(scene: Scene, swing: float) -> list[Capsule]:

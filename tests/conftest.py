@@ -16,10 +16,13 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
+from cvrl.video.encode import add_sound
+
 REPOSITORY = Path(__file__).parent.parent
 MakeVideo = Callable[..., Path]
 LIBRARY_CLASSES = {"blue": (20, 20, 220), "green": (20, 200, 20), "red": (220, 30, 30)}
 VIDEOS_PER_CLASS = 6
+SOUND_RATE = 16_000
 
 torch.set_num_threads(1)  # the suite runs in parallel, and one thread adds up in one order
 # On a busy machine drawing examples is slow too; pytest-timeout limits each test.
@@ -126,6 +129,7 @@ def write_video(
     gop: int = 12,
     times: list[int] | None = None,
     options: dict[str, str] | None = None,
+    sound: NDArray[np.float32] | None = None,
 ) -> Path:
     """Encode frames into a file; the container is the one the suffix says.
 
@@ -138,6 +142,7 @@ def write_video(
         gop: frames from one key frame to the next.
         times: presentation times in units of 1 / fps, ascending; a gap makes the rate vary.
         options: of the encoder, such as ``{"crf": "0"}`` for libx264 without loss.
+        sound: samples of one channel at SOUND_RATE, stored without loss; none where left out.
 
     Returns:
         The path.
@@ -153,6 +158,8 @@ def write_video(
         stream.pix_fmt = pix_fmt
         stream.gop_size = gop
         stream.time_base = 1 / rate
+        if sound is not None:
+            add_sound(container, sound, SOUND_RATE)
         for index, image_HWC in enumerate(clip_THWC):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image_HWC), format="rgb24")
             frame.pts = times[index] if times else index

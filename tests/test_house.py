@@ -53,7 +53,7 @@ DOORS = {
     "decord": ("cvrl/video/decord_reader.py", "cvrl/bench/"),
     "av": (
         *("cvrl/video/reader.py", "cvrl/video/pyav_file.py", "cvrl/video/container.py"),
-        *("cvrl/video/encode.py", "cvrl/bench/"),
+        *("cvrl/video/encode.py", "cvrl/video/sound.py", "cvrl/bench/"),
     ),
     "fvcore": ("cvrl/bench/",),
     "torchcodec": ("cvrl/bench/",),

@@ -76,6 +76,8 @@ class Plan:
         start_V: the tick each view starts at.
         order_V: the pretext label each view carries, -1 where it has none; left out, all -1. A
             label of a whole tuple, such as its order, is carried by each of its views.
+        sound_W: the tick in the middle of each window of sound, -1 for a window of silence; None
+            where the views show no sound.
 
     Example:
         >>> Plan(np.zeros((2, 8), np.int64), np.zeros(2, np.int64)).order_V.tolist()
@@ -85,6 +87,7 @@ class Plan:
     ticks_VT: Ints
     start_V: Ints
     order_V: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    sound_W: Ints | None = None
 
     def __post_init__(self) -> None:
         if len(self.order_V) == 0:

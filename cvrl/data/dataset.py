@@ -5,6 +5,7 @@ Shapes: B videos, V views, C channels, T frames, H W pixels, N clips of one vide
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from cvrl.data.clips import (
 from cvrl.data.manifest import Manifest
 from cvrl.data.perturbations import Perturbation, rearrange, repaint
 from cvrl.data.sampler import Visit
+from cvrl.data.sound import spectrograms
 from cvrl.data.video_reader import VideoReader as VideoReader
 from cvrl.data.video_reader import read_clips as read_clips
 from cvrl.data.view_base import Views
@@ -52,6 +54,7 @@ class Sample:
     time_V: Tensor
     order_V: Tensor
     small_VCTHW: Tensor | None = None
+    sound_WMF: Tensor | None = None
     params: Params | None = None
     bad: tuple[BadVideo, ...] = ()
 
@@ -68,6 +71,7 @@ class Batch:
         time_BV: start of each clip in seconds of its video.
         order_BV: pretext label each clip carries, -1 where it has none.
         small_BVCTHW: further clips of the same videos, cut smaller (multi-crop); or None.
+        sound_BWMF: log-mel spectrograms of windows of the videos' sound; or None.
         params_B: what is drawn for the part of the augmentation that the device does; or empty.
         bad: videos that could not be used and were replaced while this batch was made.
     """
@@ -79,26 +83,22 @@ class Batch:
     time_BV: Tensor
     order_BV: Tensor
     small_BVCTHW: Tensor | None = None
+    sound_BWMF: Tensor | None = None
     params_B: tuple[Params, ...] = ()
     bad: tuple[BadVideo, ...] = ()
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "Batch":
         """The batch on ``device``."""
-        tensors = {
-            field.name: getattr(self, field.name).to(device, non_blocking=non_blocking)
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; DataLoader calls this where a GPU will read it."""
-        tensors = {
-            field.name: getattr(self, field.name).pin_memory()
-            for field in fields(self)
-            if isinstance(getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {k: move(v) for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
     def augmented(self, recipe: Recipe) -> "Batch":
         """The batch after the part of the augmentation that was left to the device."""
@@ -111,6 +111,7 @@ class Batch:
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples whose clips have one shape."""
     small = [sample.small_VCTHW for sample in samples if sample.small_VCTHW is not None]
+    sound = [sample.sound_WMF for sample in samples if sample.sound_WMF is not None]
     return Batch(
         clips_BVCTHW=torch.stack([sample.clips_VCTHW for sample in samples]),
         labels_B=torch.tensor([sample.label for sample in samples]),
@@ -119,6 +120,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         time_BV=torch.stack([sample.time_V for sample in samples]),
         order_BV=torch.stack([sample.order_V for sample in samples]),
         small_BVCTHW=torch.stack(small) if small else None,
+        sound_BWMF=torch.stack(sound) if sound else None,
         params_B=tuple(sample.params for sample in samples if sample.params is not None),
         bad=tuple(bad for sample in samples for bad in sample.bad),
     )
@@ -191,7 +193,9 @@ class TrainDataset(Dataset[Sample]):
         with self.reader.open(path, self.views.spec) as video:
             plan, shown_L = self.plan(video, (epoch, index))
             clips_VCTHW = read_clips(video, shown_L[plan.ticks_VT])
-            time_V = torch.from_numpy(video.times[shown_L[plan.start_V[: self.views.clips]]])
+            times_L = video.times[shown_L]
+            time_V = torch.from_numpy(times_L[plan.start_V[: self.views.clips]])
+            sound_WMF = spectrograms(path, self.views.sound, plan, times_L, self.reader.limits)
         self._check_size(path, *clips_VCTHW.shape[-2:])
         if self.views.trims:
             clips_VCTHW = crop_black_bars(clips_VCTHW)
@@ -215,6 +219,7 @@ class TrainDataset(Dataset[Sample]):
             time_V=time_V,
             order_V=torch.from_numpy(order_V),
             small_VCTHW=small_VCTHW,
+            sound_WMF=sound_WMF,
             params=params,
         )
 

@@ -29,6 +29,25 @@ class SmallCrops:
     area: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Sound:
+    """Windows of the video's sound beside the clips, each as a log-mel spectrogram.
+
+    Attributes:
+        seconds: length of a window.
+        rate: samples a second that the sound is resampled to.
+        bins: mel bins of the spectrogram.
+        window: seconds of a window of its Fourier transform.
+        hop: seconds from one to the next.
+    """
+
+    seconds: float = 1.0
+    rate: int = 16_000
+    bins: int = 64
+    window: float = 0.025
+    hop: float = 0.01
+
+
 class Views:
     """A pretext task: which clips of a video belong together, and what their arrangement means.
 
@@ -50,6 +69,7 @@ class Views:
             through one after another; 0 where it looks at one video.
         small: crops of another size beside the V clips, or None. The plan then has
             ``clips + small.count`` rows.
+        sound: windows of sound that go with the clips, whose places are ``Plan.sound_W``; or None.
         arranges: whether :meth:`arrange` does anything.
         trims: whether bars at the sides of the frames are cut off before the augmentation.
     """
@@ -63,6 +83,7 @@ class Views:
     augmented_alike: tuple[int, ...] = ()
     cameras: int = 0
     small: SmallCrops | None = None
+    sound: Sound | None = None
     arranges: bool = False
     trims: bool = False
 

@@ -15,6 +15,7 @@ from cvrl.data.clips import ClipSpec
 from cvrl.data.dataset import TrainDataset, VideoReader
 from cvrl.data.loader import default_workers
 from cvrl.data.manifest import Manifest
+from cvrl.data.sound import with_sound
 from cvrl.data.splits import Parts, read_splits
 from cvrl.data.view_base import Views
 from cvrl.engine import components, few_labels
@@ -106,8 +107,11 @@ def build_data(config: Config) -> Data:
         parts = replace(parts, train=labelled)
     if components.needs_labels(config.method.name, config.method.keywords):
         train = _labelled(train, data.train)
-    if build_views(config).cameras:
+    views = build_views(config)
+    if views.cameras:
         train, watch = events_of(train), watch and events_of(watch)
+    if views.sound is not None:
+        train, watch = with_sound(train), watch and with_sound(watch)
     check_batch(config, train)
     return Data(train, watch, parts, labelled)
 

@@ -93,6 +93,7 @@ def query_info_nce(
     temperature: float = 0.1,
     group_id: Tensor | None = None,
     k_negative_BD: Tensor | None = None,
+    has_negative_B: Tensor | None = None,
 ) -> Tensor:
     r"""InfoNCE of queries against keys, in this direction alone.
 
@@ -110,6 +111,7 @@ def query_info_nce(
         temperature: tau, above 0.
         group_id: source group of each video, integers of shape (B,). Negative means none.
         k_negative_BD: further negatives, one made of each video, and of the video itself too.
+        has_negative_B: which rows of ``k_negative_BD`` count; None: all.
 
     Raises:
         ValueError, FloatingPointError: as for :func:`info_nce`.
@@ -132,9 +134,11 @@ def query_info_nce(
         positive_BK, negative_BK = (
             mask_AK.chunk(2)[0].chunk(2, dim=1)[1] for mask_AK in _global_masks(unit_BD, group_id)
         )
-        allowed_BK = positive_BK | negative_BK
+        allowed = [positive_BK | negative_BK] * len(sets)
+        if has_negative_B is not None:
+            allowed[-1] = allowed[-1] & dist.gather(has_negative_B)
         logits_BK = unit_BD @ keys_KD.T / temperature
-        logits_BK = logits_BK.masked_fill(~allowed_BK.repeat(1, len(sets)), float("-inf"))
+        logits_BK = logits_BK.masked_fill(~torch.cat(allowed, dim=1), float("-inf"))
         target_B = positive_BK.int().argmax(dim=1)
         return dist.global_mean(F.cross_entropy(logits_BK, target_B, reduction="none"))
 

@@ -28,7 +28,7 @@ class MapDecoder(nn.Module):
 
     def __init__(self, dim: int, strides: tuple[int, int, int], *, width: int = 32) -> None:
         super().__init__()
-        spread = (strides[0], *(max(1, stride // PATCH) for stride in strides[1:]))
+        spread = (strides[0], max(1, strides[1] // PATCH), max(1, strides[2] // PATCH))
         self.patch = (strides[1] // spread[1], strides[2] // spread[2])
         self.layers = nn.Sequential(
             nn.ConvTranspose3d(dim, width, spread, spread, bias=False),

@@ -43,7 +43,7 @@ def plot_reward(
     grid = figure.add_gridspec(3, len(steps), height_ratios=[2, 1, 1])
     axes = figure.add_subplot(grid[0, :])
     axes.plot(reward.seconds_N, reward.reward_N, color=ACCENT, marker=".")
-    axes.axhline(reward.most, color="0.6", linewidth=0.8, linestyle="--", label="most")
+    axes.axhline(reward.most, color="0.6", linewidth=0.8, linestyle="--", label="maximum")
     axes.set(xlabel="seconds of the video", ylabel="reward")
     axes.legend(frameon=False, fontsize=8)
     for row, (title, source, seconds) in enumerate(strips, start=1):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+
 Write = Callable[[NDArray[np.uint8], int], None]
 """Takes the next frame (h, w, 3), of any size, and when it is shown in ticks."""
 HIGHEST_FPS = 240  # nothing shows more, and an odd file may claim any number
+SOUND_FRAME = 1024  # samples that are encoded at a time
 FOR_THE_EYE = {"preset": "veryfast", "crf": "20"}
 
 
@@ -67,6 +72,29 @@ def h264_file(
 
         yield write
         container.mux(stream.encode(None))
+
+
+def add_sound(container: "OutputContainer", wave_S: NDArray[np.float32], rate: int) -> None:
+    """Encode a sound without loss into a file that is being written, from time 0 on.
+
+    Args:
+        container: the open file, an MP4, before its first packet, with its other streams added.
+        wave_S: samples of one channel in [-1, 1]; what is beyond is clipped.
+        rate: samples a second.
+    """
+    import av
+
+    stream = container.add_stream("alac", rate=rate)
+    stream.layout, stream.format = "mono", "s16p"
+    samples_1S = np.round(np.clip(wave_S, -1, 1) * 32767).astype(np.int16)[None]
+    frame = av.AudioFrame.from_ndarray(samples_1S, format="s16p", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    fifo = av.AudioFifo()
+    fifo.write(frame)
+    for piece in [*fifo.read_many(SOUND_FRAME), fifo.read(partial=True)]:
+        if piece is not None:
+            container.mux(stream.encode(piece))
+    container.mux(stream.encode(None))
 
 
 def write_mp4(path: str | os.PathLike[str], frames: Iterable[NDArray[np.uint8]], fps: float) -> int:

@@ -216,6 +216,13 @@ class File:
 @contextmanager
 def opened(path: str, limits: Limits, work: Work, *, unfiltered: bool = False) -> Iterator[File]:
     """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
+    with open_container(path, limits, work) as container:
+        yield File(path, limits, work, container, unfiltered)
+
+
+@contextmanager
+def open_container(path: str, limits: Limits, work: Work) -> "Iterator[InputContainer]":
+    """Open a file with PyAV, whatever its streams; errors as for :func:`opened`."""
     import av
 
     try:
@@ -229,7 +236,7 @@ def opened(path: str, limits: Limits, work: Work, *, unfiltered: bool = False) -
             metadata_errors="replace",
             timeout=work.patience,
         ) as container:
-            yield File(path, limits, work, container, unfiltered)
+            yield container
     except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
         work.check()
         if isinstance(error, av.error.ExitError):

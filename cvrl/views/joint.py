@@ -43,6 +43,8 @@ class Joint(Views):
         for name, part in parts.items():
             if part.small is not None:
                 raise UserError(f"views.parts.{name}", "has crops of two sizes", "take it out")
+            if part.sound is not None:
+                raise UserError(f"views.parts.{name}", "listens to the sound", "take it out")
             if part.cameras:
                 raise UserError(f"views.parts.{name}", "looks at several cameras", "take it out")
         self.spec = spec

@@ -261,6 +261,7 @@ def test_batch_is_a_plain_record(manifest):
         "time_BV",
         "order_BV",
         "small_BVCTHW",
+        "sound_BWMF",
         "params_B",
         "bad",
     }

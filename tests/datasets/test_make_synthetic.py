@@ -15,6 +15,7 @@ from cvrl.data.manifest import read_manifest
 from cvrl.utils.errors import UserError
 from cvrl.utils.seed import numpy_rng
 from cvrl.video.reader import open_video
+from cvrl.video.sound import has_sound
 
 SCRIPTS = Path(__file__).parents[2] / "datasets"
 
@@ -377,3 +378,37 @@ def test_the_backdrop_has_the_margin_that_the_camera_needs() -> None:
     takes = [scene.draw_take(numpy_rng(i), 64 / 48) for i in range(200)]
     reach = max(np.abs(scene.camera(take, s)).max() for take in takes for s in (0.0, 2.0, 4.0))
     assert reach < spare
+
+
+# --- sound ---------------------------------------------------------------------------------------
+
+
+def test_the_motion_is_heard_in_its_tone_and_the_others_stay(tmp_path: Path) -> None:
+    take = scene.draw_take(numpy_rng(3), 4 / 3)
+    wave = scene.hum(take, "person_hop", 16_000)
+    assert len(wave) == round(take.frames / scene.FPS * 16_000) and np.abs(wave).max() <= 1
+    at = np.array([0.2, 0.5, 0.8])
+    places = np.stack([scene.pose(take, "hop", t) for t in at]) / (
+        take.amplitude * np.array(scene.RANGES)
+    )
+    for moment, place in zip(at, places, strict=True):
+        piece = wave[int((moment - 0.05) * 16_000) : int((moment + 0.05) * 16_000)]
+        spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 32_768))
+        hertz = np.fft.rfftfreq(32_768, 1 / 16_000)
+        for tone, position in enumerate(place):
+            pitch = 220 * 2 ** (tone + 0.6 * position)
+            near = (hertz > pitch * 2**-0.25) & (hertz < pitch * 2**0.25)
+            assert abs(np.log2(hertz[near][spectrum[near].argmax()] / pitch)) < 0.15
+
+
+def test_sound_is_written_when_asked_for_and_changes_no_picture(made: Path, tmp_path: Path) -> None:
+    make_synthetic.make(plan_of(sound=True), tmp_path, workers=0)
+    loud, mute = (folder / "person_hop" / "person_hop_0001.mp4" for folder in (tmp_path, made))
+    assert has_sound(loud) and not has_sound(mute)
+    with open_video(loud) as one, open_video(mute) as other:
+        every = range(len(other))
+        assert len(one) == len(other)
+        assert np.array_equal(one.frames(every), other.frames(every))
+        assert np.array_equal(one.times, other.times)
+    with pytest.raises(UserError, match="other settings"):
+        make_synthetic.make(plan_of(), tmp_path, workers=0)

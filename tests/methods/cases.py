@@ -39,6 +39,7 @@ VIEW_KEYWORDS = {
     "synchronised": {"moments": 3, "min_gap": 0.4},
     "time_window": {"clips": 8, "step": 4},
     "joint": {"parts": {"pair": {"name": "temporal_pair"}, "one": {"name": "temporal_pair"}}},
+    "audio_pair": {"clips": 2, "seconds": 0.5},
 }
 METHOD_KEYWORDS = {
     "simclr": {"hidden": 16, "hidden_layers": 1, "dim": 8},
@@ -96,6 +97,8 @@ METHOD_KEYWORDS = {
     "reconstruct": {"cube": [2, 8, 8]},
     "reconstruct@pace": {"hide": "future", "future": 3},
     "reconstruct@jigsaw_pair": {"hide": "colour"},
+    "cross_modal": {"audio_width": 4, "hidden": 16, "dim": 8},
+    "cross_modal@audio_pair": {"in_modal": 0.5, "audio_width": 4, "hidden": 16, "dim": 8},
     "rspnet": {"hidden": 16, "dim": 8, "margin": 0.5},
     "joint": {
         "parts": {
@@ -145,6 +148,7 @@ def make_batch(case, videos=6, seed=0, dtype=torch.float32):
     views = views_of(case)
     samples = [_sample(views, video, seed) for video in range(videos)]
     small = [sample["small"] for sample in samples if sample["small"] is not None]
+    sound = [sample["sound"] for sample in samples if sample["sound"] is not None]
     return Batch(
         clips_BVCTHW=torch.stack([sample["clips"] for sample in samples]).to(dtype),
         labels_B=torch.arange(videos) % 3 - int(case == "semi_supervised"),  # -1 has none
@@ -153,6 +157,7 @@ def make_batch(case, videos=6, seed=0, dtype=torch.float32):
         time_BV=torch.stack([sample["time"] for sample in samples]),
         order_BV=torch.stack([sample["order"] for sample in samples]),
         small_BVCTHW=torch.stack(small).to(dtype) if small else None,
+        sound_BWMF=torch.stack(sound).to(dtype) if sound else None,
     )
 
 
@@ -185,9 +190,23 @@ def _sample(views, video, seed, length=80):
     small = None
     if views.small is not None:
         small = torch.stack(rows[views.clips :])
+    sound = None if views.sound is None else _sound(plan, video, noise)
     film = length // max(1, views.cameras)  # the films of several cameras follow one another
     time_V = torch.from_numpy(plan.start_V[: views.clips] % film / 25.0)
-    return {"clips": clips, "order": torch.from_numpy(order_V), "time": time_V, "small": small}
+    return {
+        "clips": clips,
+        "order": torch.from_numpy(order_V),
+        "time": time_V,
+        "small": small,
+        "sound": sound,
+    }
+
+
+def _sound(plan, video, noise):
+    """A chord of the video's own that rises, as the picture drifts: (W, 16, 20)."""
+    chord_M = torch.rand(16, generator=torch.Generator().manual_seed(100 + video))
+    windows = [chord_M.roll(int(tick) // 8)[:, None].expand(16, 20) for tick in plan.sound_W]
+    return torch.stack(windows) + 0.1 * torch.rand(len(windows), 16, 20, generator=noise)
 
 
 def _frame(picture_CHW, tick, noise):

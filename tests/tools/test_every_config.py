@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,16 @@ def events(tmp_path_factory, video_folder):
     return folder
 
 
+@pytest.fixture(scope="module")
+def humming(tmp_path_factory, make_video):
+    """Twelve videos of two seconds, each with a tone."""
+    folder = tmp_path_factory.mktemp("humming")
+    for number in range(12):
+        tone = np.sin(2 * np.pi * 200 * (1 + number) * np.arange(32_000) / 16_000)
+        make_video(folder / f"{number}.mp4", 50, sound=(0.5 * tone).astype(np.float32))
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def threads():
     """The configs set one thread for their process, which here is everybody's."""
@@ -47,8 +58,11 @@ def threads():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_small_config_trains_for_20_steps(name, video_folder, events, tmp_path, monkeypatch):
-    source = events if name == "tcn_small" else video_folder
+def test_a_small_config_trains_for_20_steps(
+    name, video_folder, events, humming, tmp_path, monkeypatch
+):
+    sources = {"tcn_small": events, "cross_modal_small": humming}
+    source = sources.get(name, video_folder)
     command = [str(ROOT / "tools" / "train_net.py")]
     command += ["--config", str(CONFIGS[name])]
     command += [f"data.train={source}", f"output={tmp_path / 'run'}", "train.steps=20"]
