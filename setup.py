@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cvrl" / "__init__.py").read_text(), re.M)
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
+HUB = ["huggingface_hub>=0.30"]
 
 setup(
     name="cvrl",
@@ -58,10 +59,13 @@ setup(
         "export": EXPORT,
         # encoders of other libraries, see cvrl/models/hf.py
         "hf": ["transformers>=5.24"],
+        # models of the Hugging Face Hub, see cvrl/utils/hub.py
+        "hub": HUB,
         # the site: `make docs`
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": [
             *EXPORT,
+            *HUB,
             "hypothesis>=6.100",
             "ipykernel>=6.29",  # runs docs/tour.ipynb
             "mkdocs-material>=9.5",

@@ -14,6 +14,7 @@ from cvrl.models.classifier import Classifier as Classifier
 from cvrl.models.hf import TokenMap, is_stored_model
 from cvrl.models.weights import check_finite, load_weights, save_weights
 from cvrl.transforms import recipes
+from cvrl.utils import hub
 from cvrl.utils.errors import UserError
 
 MODEL_FILE = "model.safetensors"
@@ -68,8 +69,9 @@ def load_encoder(
     """Load a trained encoder.
 
     Args:
-        path: a run folder or a ``model.safetensors``; or a folder with a video model of
-            ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`).
+        path: a run folder or a ``model.safetensors``; a folder with a video model of
+            ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`); or
+            the name of a model on the Hugging Face Hub, ``org/name`` or ``org/name@revision``.
         size: pixels of the crops of its evaluation transform; None for those of training.
         short_side: of the frames that they are cut from; None for ``size``, so that a crop reaches
             over the whole short side.
@@ -82,7 +84,8 @@ def load_encoder(
 
     Raises:
         UserError: no such file, a truncated one, one that is not a cvrl model, weights that are not
-            finite; a size that the encoder does not take, or frames smaller than the crop.
+            finite, or a Hub that cannot be reached; a size that the encoder does not take, or frames
+            smaller than the crop.
 
     Example:
         >>> import tempfile
@@ -103,7 +106,7 @@ def load_classifier(
     """Load an encoder that was trained with labels, together with its classifier.
 
     Args:
-        path: a run folder or a ``model.safetensors``.
+        path: as :func:`load_encoder`.
         size: as for :func:`load_encoder`, like the next.
         short_side: of the frames.
 
@@ -136,7 +139,7 @@ def load_with_head(
     """Load an encoder, and the classifier that was trained with it where there is one.
 
     Args:
-        path: a run folder or a ``model.safetensors``.
+        path: as :func:`load_encoder`.
         size: as for :func:`load_encoder`, like the next.
         short_side: of the frames.
 
@@ -153,6 +156,7 @@ def load_with_head(
         >>> load_with_head(file)[1] is None
         True
     """
+    path = local_path(path)
     if is_stored_model(path):
         return _with_size(_foreign_encoder(path), size, short_side), None
     tensors, facts = _read(path)
@@ -168,12 +172,28 @@ def holds_classifier(path: str | PathLike[str]) -> bool:
     """Whether :func:`load_classifier` would find one.
 
     Args:
-        path: a run folder or a ``model.safetensors``.
+        path: as :func:`load_encoder`.
 
     Raises:
         UserError: as :func:`load_encoder`.
     """
+    path = local_path(path)
     return not is_stored_model(path) and _read(path)[1].get("class_head") is not None
+
+
+def facts_of(path: str | PathLike[str]) -> dict[str, Any]:
+    """What a ``model.safetensors`` says of its model: the keywords that :func:`save_model` got.
+
+    Args:
+        path: a run folder or the file.
+
+    Returns:
+        ``encoder``, ``clip``, ``size``, ``normalise``, ``projector`` and ``class_head``, JSON-able.
+
+    Raises:
+        UserError: as :func:`load_encoder`.
+    """
+    return _read(path)[1]
 
 
 def input_of(path: str | PathLike[str]) -> str:
@@ -192,18 +212,30 @@ def input_of(path: str | PathLike[str]) -> str:
     return str(facts.get("encoder", {}).get("input", "rgb"))
 
 
+def local_path(path: str | PathLike[str]) -> str | PathLike[str]:
+    """A path as it is; of a model on the Hub, the folder that it is downloaded to.
+
+    Raises:
+        UserError: see :func:`cvrl.utils.hub.download`.
+    """
+    return hub.download(str(path)) if hub.is_hub_name(path) else path
+
+
 def model_file(path: str | PathLike[str]) -> Path:
     """The file of weights that a path stands for: a run folder's model, or the file itself.
+
+    Args:
+        path: a run folder, a file, or the name of a model on the Hub.
 
     Raises:
         UserError: there is none.
 
     Example:
-        >>> model_file("runs/none")  # doctest: +ELLIPSIS
+        >>> model_file(Path("runs/none"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: runs/none: holds no model.safetensors; give a run folder, ...
     """
-    given = Path(path)
+    given = Path(local_path(path))
     file = given / MODEL_FILE if given.is_dir() else given
     if file.exists():
         return file

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cvrl.config import Config, TestConfig, load_config
@@ -36,7 +37,8 @@ from cvrl.evaluation.prediction.predictions import Predictions
 from cvrl.evaluation.protocols.base import Options
 from cvrl.models.backbones import Encoder
 from cvrl.models.classifier import Classifier
-from cvrl.pretrained import load_classifier, load_encoder
+from cvrl.pretrained import load_classifier, load_encoder, local_path
+from cvrl.utils import hub
 from cvrl.utils.checks import nearest
 from cvrl.utils.errors import UserError
 
@@ -47,18 +49,19 @@ class Run:
     """A finished run, or a file of weights.
 
     Args:
-        path: the run folder, or a ``model.safetensors``.
+        path: the run folder, a ``model.safetensors``, or the name of a model on the Hugging Face
+            Hub, ``org/name``.
 
     Attributes:
-        path: as given.
+        path: as given; of a model on the Hub, the folder that it is downloaded to.
         folder: the run folder, or the folder of the file.
 
     Raises:
-        UserError: no such folder or file.
+        UserError: no such folder or file, or no such model on the Hub.
     """
 
     def __init__(self, path: AnyPath) -> None:
-        self.path = Path(path)
+        self.path = Path(local_path(path))
         if not self.path.exists():
             raise UserError(path, "no such run", "give the folder of a run")
         self.folder = run_folder(path)
@@ -192,6 +195,40 @@ class Run:
             perturbed=stored,
         )
         return page
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        data_license: str,
+        license: str | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> str:
+        """Upload the model and its card to the Hugging Face Hub, as ``cvrl export --format hub``.
+
+        Args:
+            name: ``org/name``; created where there is none.
+            data_license: licence or terms of the training videos, for the card.
+            license: licence of the weights, by the Hub's identifiers such as ``apache-2.0``.
+            private: whether a model that is created is visible to its owners only.
+            token: None: ``HF_TOKEN``, or that of ``hf auth login``.
+
+        Returns:
+            The page of the model.
+
+        Raises:
+            UserError: a wrong name, no token, no permission, no network, or nothing to upload.
+        """
+        from cvrl.export.hub_folder import write_hub_folder
+
+        hub.check_upload(name, token)
+        with TemporaryDirectory() as folder:
+            title = name.partition("/")[2]
+            write_hub_folder(self.path, folder, data_license=data_license, license=license,
+                             title=title, hub_name=name)  # fmt: skip
+            message = f"Upload {title} with cvrl"
+            return hub.upload(folder, name, private=private, message=message, token=token)
 
 
 def train(

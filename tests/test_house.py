@@ -63,6 +63,7 @@ DOORS = {
     "onnx": ("cvrl/export/onnx_file.py",),
     "onnxruntime": ("cvrl/export/onnx_file.py",),
     "transformers": ("cvrl/models/hf.py",),
+    "huggingface_hub": ("cvrl/utils/hub.py",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
 }

@@ -23,7 +23,7 @@ COMMANDS = {
     "extract": "write a feature vector a clip",
     "reward": "reward a video for following a demonstration",
     "explain": "draw which places of a video a prediction depends on",
-    "export": "write a model as ONNX or torch.export",
+    "export": "write a model as ONNX, torch.export or a Hub folder",
     "report": "write the HTML page of a run",
     "study": "compare variants of a config over seeds",
     "pretext": "score a method on its own pretext task",

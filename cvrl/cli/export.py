@@ -3,11 +3,13 @@
 cvrl export --checkpoint runs/tuned --format onnx --output tuned.onnx
 cvrl export --checkpoint runs/mine --format onnx --output mine.onnx --int8
 cvrl export --checkpoint runs/tuned --format torch --output tuned.pt2 --videos my_videos
+cvrl export --checkpoint runs/mine --format hub --output folder --data-license "CC BY 4.0"
 
 An ONNX or .pt2 file takes a batch of clips of any size and gives probabilities, or features where
 the model has no classifier or --features is given. It is run on clips of --videos (default: the
 run's own videos) before it is written, and its metadata holds the result, the classes and how clips
-are cut from a video; see docs/serving.md.
+are cut from a video; see docs/serving.md. A Hub folder holds model.safetensors, config.json and a
+model card of the run; cvrl.load_encoder reads it.
 """
 
 from argparse import ArgumentParser
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from cvrl.cli.arguments import make_parser
 from cvrl.utils.errors import UserError
 
-FORMATS = ("onnx", "torch")
+FORMATS = ("onnx", "torch", "hub")
 
 
 def build_parser() -> ArgumentParser:
@@ -25,7 +27,9 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("--format", required=True, choices=FORMATS)
-    add("--output", required=True, help="file ending in .onnx or .pt2")
+    add("--output", required=True, help="file ending in .onnx or .pt2, or a folder")
+    add("--data-license", help="of the training videos, for the card of a Hub folder (required)")
+    add("--license", help="of the weights, for the card, such as apache-2.0")
     add("--videos", nargs="+", help="videos, folders or lists to check the file on")
     add("--features", action="store_true", help="give features also where there is a classifier")
     add("--input", choices=("uint8", "float"), default="uint8", help="of the graph: frames as a "
@@ -38,6 +42,12 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, trace, check and write."""
     args = build_parser().parse_args(argv)
+    if args.format == "hub":
+        from cvrl.export.hub_folder import write_hub_folder
+
+        terms = {"data_license": args.data_license, "license": args.license}
+        print(f"wrote {write_hub_folder(args.checkpoint, args.output, **terms)}")
+        return
     from cvrl.engine.scoring.run_sources import read_source, run_folder
     from cvrl.evaluation.prediction.predict import list_videos
     from cvrl.export.files import export_file

@@ -215,7 +215,17 @@ def is_stored_model(path: str | PathLike[str]) -> bool:
         >>> is_stored_model("runs/none")
         False
     """
-    return (Path(path) / "config.json").is_file()
+    config = Path(path) / "config.json"
+    return config.is_file() and not _is_of_cvrl(config)
+
+
+def _is_of_cvrl(config: Path) -> bool:
+    """Whether a ``config.json`` is of a Hub folder that cvrl wrote."""
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("library_name") == "cvrl"
 
 
 def _transformers() -> Any:
