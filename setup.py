@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cvrl" / "__init__.py").read_text(), re.M)
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
 HUB = ["huggingface_hub>=0.30"]
+SEARCH = ["faiss-cpu>=1.9"]
 
 setup(
     name="cvrl",
@@ -61,11 +62,14 @@ setup(
         "hf": ["transformers>=5.24"],
         # models of the Hugging Face Hub, see cvrl/utils/hub.py
         "hub": HUB,
+        # an index of features and `cvrl search`, see cvrl/evaluation/features/faiss_index.py
+        "search": SEARCH,
         # the site: `make docs`
         "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=1.10"],
         "test": [
             *EXPORT,
             *HUB,
+            *SEARCH,
             "hypothesis>=6.100",
             "ipykernel>=6.29",  # runs docs/tour.ipynb
             "mkdocs-material>=9.5",

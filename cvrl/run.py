@@ -290,7 +290,8 @@ def extract(
     Args:
         run: a run, its folder, or a ``model.safetensors``.
         videos: folder, list, CSV, or a single video.
-        output: a ``.parquet`` or ``.npy`` file; default: ``features.parquet`` in the run folder.
+        output: a ``.parquet``, ``.npy`` or ``.faiss`` file; default: ``features.parquet`` in the
+            run folder.
         clips: clips spread over each video; 1 if neither ``every`` nor ``overlap`` is given.
         every: a clip every so many seconds instead.
         overlap: clips that share this part with the next instead.
@@ -322,6 +323,7 @@ def extract(
         batch_clips=batch_clips,
         workers=pick_workers(workers),
         strict=strict,
+        checkpoint=run.path,
     )
 
 

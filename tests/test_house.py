@@ -63,6 +63,7 @@ DOORS = {
     "onnx": ("cvrl/export/onnx_file.py",),
     "onnxruntime": ("cvrl/export/onnx_file.py",),
     "transformers": ("cvrl/models/hf.py",),
+    "faiss": ("cvrl/evaluation/features/faiss_index.py",),
     "huggingface_hub": ("cvrl/utils/hub.py",),
     "tensorboard": ("cvrl/utils/log.py",),
     "torch.utils.tensorboard": ("cvrl/utils/log.py",),
@@ -75,6 +76,7 @@ HEAVY = (
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "decord": "decord2",
+    "faiss": "faiss-cpu",
     "jinja2": "Jinja2",
     "PIL": "pillow",
     "sklearn": "scikit-learn",

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "print the likeliest classes of videos",
     "extract": "write a feature vector a clip",
     "reward": "reward a video for following a demonstration",
+    "search": "find the videos of an index that are most like a video",
     "explain": "draw which places of a video a prediction depends on",
     "export": "write a model as ONNX, torch.export or a Hub folder",
     "report": "write the HTML page of a run",

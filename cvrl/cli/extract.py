@@ -5,7 +5,8 @@ cvrl extract --checkpoint runs/x --input list.csv --output f.npy --every 2
 cvrl extract --checkpoint runs/x --input long.mp4 --output f.npy --overlap 0.75
 
 The file has columns video, start, end (seconds) and vector; .npy holds the vectors and has the
-other columns in a .csv beside it. Killed, the same command goes on where it stopped. Videos that
+other columns in a .csv beside it; .faiss is an index for cvrl search, its other columns are in a
+.names.parquet beside it. Killed, the same command goes on where it stopped. Videos that
 cannot be decoded are named in <output>.report.json.
 """
 
@@ -24,7 +25,7 @@ def build_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder or model.safetensors")
     add("--input", required=True, help="folder, list, CSV, or a single video")
-    add("--output", required=True, help="features.parquet or features.npy")
+    add("--output", required=True, help="features.parquet, features.npy or features.faiss")
     add("--root", help="folder that relative paths in a list start from")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--clips", type=int, help="clips spread over each video (default 1)")

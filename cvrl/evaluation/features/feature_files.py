@@ -1,4 +1,4 @@
-"""How stored features lie on disk: one row a clip, as Parquet or as .npy with a .csv beside it.
+"""How stored features lie on disk, one row a clip: Parquet, .npy with a .csv, a FAISS index.
 
 Shape suffixes: N clips, D dims.
 """
@@ -15,10 +15,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cvrl.evaluation.features import faiss_index
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path, reserve
 
-SUFFIXES = (".parquet", ".npy")
+READABLE = (".parquet", ".npy")
+SUFFIXES = (*READABLE, faiss_index.SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,24 @@ class StoredFeatures:
     vectors_ND: NDArray[np.float32]
 
 
-def check_format(output: str | PathLike[str]) -> None:
+def check_format(output: str | PathLike[str], suffixes: Sequence[str] = SUFFIXES) -> None:
     """Refuse an output whose name does not say a known format.
 
     Raises:
-        UserError: neither .parquet nor .npy.
+        UserError: another suffix, or .faiss where faiss is not installed.
 
     Example:
         >>> check_format("features.parquet")
-        >>> check_format("features.txt")
+        >>> check_format("f.txt")
         Traceback (most recent call last):
-        cvrl.utils.errors.UserError: features.txt: no such format; end it in .parquet or .npy
+        cvrl.utils.errors.UserError: f.txt: no such format; end it in .parquet, .npy or .faiss
     """
-    if Path(output).suffix not in SUFFIXES:
-        raise UserError(output, "no such format", f"end it in {' or '.join(SUFFIXES)}")
+    suffix = Path(output).suffix
+    if suffix not in suffixes:
+        *first, last = suffixes
+        raise UserError(output, "no such format", f"end it in {', '.join(first)} or {last}")
+    if suffix == faiss_index.SUFFIX:
+        faiss_index.need_faiss(output)
 
 
 def write_shard(videos: Sequence[VideoFeatures], path: str | PathLike[str]) -> None:
@@ -108,7 +114,7 @@ def join_shards(shards: Sequence[Path], output: str | PathLike[str]) -> int:
 
     Args:
         shards: in order; empty ones are skipped.
-        output: a .parquet or .npy file; the latter gets its .csv beside it.
+        output: a .parquet, .npy or .faiss file; the last two get the names of clips beside them.
 
     Returns:
         The number of clips, which is the number of rows; 0 writes nothing.
@@ -120,6 +126,9 @@ def join_shards(shards: Sequence[Path], output: str | PathLike[str]) -> int:
     tables = (pq.read_table(path).replace_schema_metadata(None) for path in filled)
     if Path(output).suffix == ".parquet":
         _join_parquet(tables, pq.read_schema(filled[0]).remove_metadata(), Path(output))
+    elif Path(output).suffix == faiss_index.SUFFIX:
+        parts = ((_matrix(table), table.select(["video", "start", "end"])) for table in tables)
+        faiss_index.write_index(parts, Path(output))
     else:
         _join_npy(tables, n_clips, Path(output))
     return n_clips
@@ -139,7 +148,7 @@ def read_features(path: str | PathLike[str]) -> StoredFeatures:
         Traceback (most recent call last):
         cvrl.utils.errors.UserError: missing.parquet: no such file; extract features first
     """
-    check_format(path)
+    check_format(path, READABLE)
     file = Path(path)
     if not file.exists():
         raise UserError(file, "no such file", "extract features first")

@@ -121,6 +121,7 @@ def extract_to_file(
     workers: int = 0,
     shard_videos: int = 64,
     strict: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> StoreReport:
     """Write one vector a clip for every video of a list; go on where a killed run stopped.
 
@@ -128,12 +129,14 @@ def extract_to_file(
         extraction: the encoder, the clips and the stage.
         manifest: the videos.
         output: a ``.parquet`` file with columns video, start, end (seconds) and vector, or a
-            ``.npy`` file of vectors with the other columns in a ``.csv`` beside it. A
+            ``.npy`` file of vectors with the other columns in a ``.csv`` beside it, or a
+            ``.faiss`` index with the other columns in a ``.names.parquet`` beside it. A
             ``.report.json`` beside it holds the settings and the bad videos.
         batch_clips: clips encoded at a time, about.
         workers: loader processes; 0 decodes in this one.
         shard_videos: videos a shard; a killed run loses no more than it has in hand.
         strict: a bad video is an error; otherwise it is reported and left out.
+        checkpoint: where the encoder lies, for the report.
 
     Raises:
         UserError: an output of another kind, settings other than those of the extraction that was
@@ -187,6 +190,8 @@ def _extract_to_file(
         path, reason = bad[0]
         raise UserError(path, reason, f"none of the {len(bad)} videos can be decoded")
     done = {"settings": settings, "n_listed": len(manifest), "n_clips": n_clips, "bad": bad}
+    if checkpoint is not None:
+        done["checkpoint"] = str(Path(checkpoint).resolve())
     with atomic_path(report_file) as temporary:
         temporary.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
     shutil.rmtree(work.folder)
