@@ -1,16 +1,19 @@
 """Build views and methods by name: ``{name: moco}`` is ``METHOD`` of ``cvrl/methods/moco.py``.
 
-A name that ends in ``.py`` is the path of a file outside the package. A component whose keywords
-hold ``parts`` is made of others of its kind: each part is built first, and the whole receives them
-under the names that they have in the config.
+A name that ends in ``.py`` is the path of a file outside the package. A name that is no file of the
+package is looked for among installed distributions, in the entry point groups ``cvrl.views`` and
+``cvrl.methods``. A component whose keywords hold ``parts`` is made of others of its kind: each part
+is built first, and the whole receives them under the names that they have in the config.
 """
 
 import importlib
 import importlib.util
 import inspect
+import logging
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,10 @@ from cvrl.task import Task
 from cvrl.utils.checks import check_keywords, nearest
 from cvrl.utils.errors import UserError
 
+logger = logging.getLogger("cvrl")
+
 _FOLDERS = {"views": "views", "method": "methods"}
+_BASES: dict[str, type] = {"views": Views, "method": Task}
 Keywords = Mapping[str, Any]
 
 
@@ -30,7 +36,7 @@ def build_views(name: str, keywords: Keywords, spec: ClipSpec, place: str = "vie
     """The pretext task called ``name``.
 
     Args:
-        name: a file of ``cvrl/views``, or the path of a ``.py`` file.
+        name: a file of ``cvrl/views``, the path of a ``.py`` file, or an entry point.
         keywords: of its constructor.
         spec: the shape of a clip.
         place: where in the config it stands, for messages.
@@ -61,7 +67,7 @@ def build_method(
     """The method called ``name`` over an encoder.
 
     Args:
-        name: a file of ``cvrl/methods``, or the path of a ``.py`` file.
+        name: a file of ``cvrl/methods``, the path of a ``.py`` file, or an entry point.
         keywords: of its constructor.
         encoder: what it trains.
         facts: of the data and the run, taken by constructor keywords of their names.
@@ -156,10 +162,32 @@ def _pick(section: str, name: str, place: str, constant: str) -> Any:
     if name.endswith(".py"):
         return _from_file(Path(name), f"{place}.name = {name}", constant)
     folder = _FOLDERS[section]
-    if name not in names(section):
-        remedy = nearest(name, names(section))
+    if name in names(section):
+        return getattr(importlib.import_module(f"cvrl.{folder}.{name}"), constant)
+    installed = entry_points(group=f"cvrl.{folder}")
+    if name not in installed.names:
+        remedy = nearest(name, [*names(section), *sorted(installed.names)])
         raise UserError(f"{place}.name = {name}", f"no such file in cvrl/{folder}", remedy)
-    return getattr(importlib.import_module(f"cvrl.{folder}.{name}"), constant)
+    return _from_distribution([*installed.select(name=name)], section, f"{place}.name = {name}")
+
+
+def _from_distribution(found: list[EntryPoint], section: str, place: str) -> Any:
+    """The component of an installed distribution that has an entry point for it."""
+    owners = sorted({f"{point.dist.name} {point.dist.version}" for point in found if point.dist})
+    if len({point.value for point in found}) > 1:
+        reason = f"is a name of several distributions: {', '.join(owners)}"
+        raise UserError(place, reason, "uninstall all but one")
+    try:
+        component = found[0].load()
+    except Exception as error:
+        reason = f"{', '.join(owners)} cannot be imported: {type(error).__name__}: {error}"
+        raise UserError(place, reason, "install it again, or ask its authors") from error
+    base = _BASES[section]
+    if not (inspect.isclass(component) and issubclass(component, base)):
+        reason = f"{found[0].value} of {', '.join(owners)} is no class derived from {base.__name__}"
+        raise UserError(place, reason, "see docs/extending.md for an example")
+    logger.info("%s: of %s", place, ", ".join(owners))
+    return component
 
 
 def _from_file(path: Path, place: str, constant: str) -> Any:
