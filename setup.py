@@ -83,10 +83,12 @@ setup(
             "transformers>=5.24",
             "types-PyYAML>=6.0",
             "types-psutil>=5.9",
+            "vermin>=1.6",  # which Python a file needs
         ],
     },
     classifiers=[
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

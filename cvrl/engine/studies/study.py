@@ -22,6 +22,7 @@ finished runs are kept, and a run that was cut goes on from its checkpoint.
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -55,6 +56,8 @@ CLASSIFIER = "classifier"  # the protocol of runs that train one
 KEYS = {"name", "config", "seeds", "splits", "protocols", "arms"}
 KEYS |= {"clips_per_video", "crops", "k", "pretext_visits"}
 ARM_KEYS = {"config", "set", "from", "protocols"}
+# A process a run. Python 3.10 cannot, and its processes take one run after another.
+_FRESH: dict[str, Any] = {"max_tasks_per_child": 1} if sys.version_info >= (3, 11) else {}
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def run_study(
         build.build_data(config)
         _check_same_encoder(run, study, runs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, **_FRESH) as pool:
         for _ in track(_in_turn(pool, runs, study), len(runs), study.name, unit="runs"):
             pass
     records = list(records_of(runs, study.protocols))
