@@ -154,12 +154,12 @@ def _result(result: Result) -> str:
 
 
 def _without_paths(card: ProtocolCard) -> ProtocolCard:
-    texts = {
+    texts: dict[str, Any] = {
         field.name: without_folders(value)
         for field in dataclasses.fields(card)
         if isinstance(value := getattr(card, field.name), str) and field.name != "show"
     }
-    lists = {
+    lists: dict[str, Any] = {
         name: [without_folders(line) for line in getattr(card, name)]
         for name in ("missing", "train_missing", "notes")
     }

@@ -86,7 +86,7 @@ def upload(
     api = HfApi(token=token, library_name="cvrl", library_version=__version__)
     with _clear_errors(name, "the Hub knows no such owner or model, or the token may not write it"):
         page = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
+        api.upload_folder(repo_id=name, folder_path=Path(folder), commit_message=message)
     return str(page)
 
 

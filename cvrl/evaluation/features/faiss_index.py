@@ -57,7 +57,8 @@ def write_index(parts: Iterable[tuple[Floats, pa.Table]], output: Path) -> None:
     """
     import faiss
 
-    index, names = None, []
+    index: Any = None
+    names = []
     for vectors_ND, table in parts:
         index = faiss.IndexFlatIP(vectors_ND.shape[1]) if index is None else index
         index.add(unit_rows(vectors_ND))
