@@ -17,6 +17,7 @@ from cvrl.models.backbones import Encoder
 from cvrl.report.comparison import is_labelled
 from cvrl.utils.errors import UserError
 from cvrl.utils.log import read_metrics
+from cvrl.utils.strict_yaml import read_yaml
 
 ORDER = {
     "knn": 0,
@@ -157,7 +158,11 @@ def perturbed_results(results: Sequence[Result], encoder: Encoder, splits: Parts
     agreeing: list[Result] = []
     for plain in results:
         card = plain.card
-        if card.show != "plain" or wanted != (card.weights_sha256, card.test_list, card.train_list):
+        if (
+            card.show != "plain"
+            or card.inner_stage
+            or wanted != (card.weights_sha256, card.test_list, card.train_list)
+        ):
             continue
         same = [one for one in results if one.card.show == one.card.train_show]
         same = [one for one in same if _without_perturbation(one) == _without_perturbation(plain)]
@@ -185,10 +190,18 @@ def _read_quarantine(path: Path) -> list[tuple[str, str]]:
         return [(row["path"], row["reason"]) for row in csv.DictReader(stream)]
 
 
-def _rank(result: Result) -> tuple[int, bool, int, str]:
+def _rank(result: Result) -> tuple[bool, int, bool, int, str, str]:
     card, last = result.card, len(ORDER)
-    place = PERTURBATIONS.index(card.show)
-    return place, card.taught_plain, ORDER.get(card.protocol, last), card.protocol
+    aside = bool(card.inner_stage or card.joined or card.leave_one_out)
+    place = ORDER.get(card.protocol, last)
+    return (
+        aside,
+        PERTURBATIONS.index(card.show),
+        card.taught_plain,
+        place,
+        card.protocol,
+        card.stage,
+    )
 
 
 def _commands(folder: Path, results: list[Result], data: str | None) -> list[str]:
@@ -196,7 +209,7 @@ def _commands(folder: Path, results: list[Result], data: str | None) -> list[str
     again = shlex.quote(f"{folder}-again")
     lines = [f"python tools/train_net.py --config {shlex.quote(f'{folder}/config.yaml')}"]
     lines[0] += f" output={again}"
-    lines += _evaluations(again, [result.card for result in results])
+    lines += _evaluations(again, [result.card for result in results], _sizes(folder))
     lines.append(f"python tools/report.py --run {again}")
     note = Path(data).parent / "synthetic.json" if data else None
     if note is not None and note.exists():
@@ -204,25 +217,47 @@ def _commands(folder: Path, results: list[Result], data: str | None) -> list[str
     return lines
 
 
-def _evaluations(again: str, cards: list[ProtocolCard]) -> list[str]:
-    """Commands that repeat the evaluations: multi-view classifiers, then one per recipe."""
+def _sizes(folder: Path) -> dict[str, Any]:
+    """Crop of clips in pixels as the config says, of the sections eval and test."""
+    config = read_yaml(folder / "config.yaml")
+    size = (config.get("clip") or {}).get("size")
+    return {part: (config.get(part) or {}).get("size") or size for part in ("eval", "test")}
+
+
+def _evaluations(again: str, cards: list[ProtocolCard], sizes: Mapping[str, Any]) -> list[str]:
+    """Commands that repeat the evaluations: multi-view classifiers, then one per setting.
+
+    Evaluations of several encoders are left out, since their folders are not known.
+    """
+    cards = [card for card in cards if not card.joined]
     views = [card for card in cards if card.protocol == "classifier" and not card.variant]
     lines = [
         f"python tools/test_net.py --checkpoint {again} --clips {card.clips_per_video}"
-        f" --crops {card.crops_per_clip}"
+        f" --crops {card.crops_per_clip}{_size(card, sizes['test'])}"
         for card in views
     ]
-    by_recipe: dict[str, list[ProtocolCard]] = {}
+    by_setting: dict[str, list[ProtocolCard]] = {}
     for card in cards:
         if card not in views:
-            recipe = f" --retrieval {card.variant}" if card.protocol == "retrieval" else ""
-            by_recipe.setdefault(recipe if card.variant else "", []).append(card)
-    for recipe, own in by_recipe.items():
+            setting = _size(card, sizes["eval"])
+            if card.variant and card.protocol == "retrieval":
+                setting += f" --retrieval {card.variant}"
+            setting += f" --stage {card.inner_stage}" if card.inner_stage else ""
+            if card.leave_one_out:
+                setting += f" --leave-one-out {shlex.quote(card.leave_one_out)}"
+            by_setting.setdefault(setting, []).append(card)
+    for setting, own in by_setting.items():
         for protocols, perturbations in _protocols_and_perturbations(own):
             command = f"python tools/evaluate.py --checkpoint {again} --protocol {protocols}"
             perturb = "" if perturbations == "plain" else f" --perturb {perturbations}"
-            lines.append(command + recipe + perturb)
+            lines.append(command + setting + perturb)
     return lines
+
+
+def _size(card: ProtocolCard, usual: int | None) -> str:
+    """The options of another size than the config's."""
+    size = f" --size {card.size}" if usual not in (None, card.size) else ""
+    return size + (f" --short-side {card.short_side}" if card.short_side else "")
 
 
 def _protocols_and_perturbations(cards: list[ProtocolCard]) -> list[tuple[str, str]]:

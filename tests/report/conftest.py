@@ -51,7 +51,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, video_folder: Path) -> 
     lines = [json.dumps(record) for record in METRICS]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     rows = [Row(name, {"top1": share, "top5": None}) for name, share in SCORES.items()]
-    Result(example_card(), rows).write(folder / "eval")
+    Result(dataclasses.replace(example_card(), size=32), rows).write(folder / "eval")
     with open(folder / "quarantine.csv", "w", newline="") as stream:
         csv.writer(stream).writerows([("path", "reason"), ("bad <1>.mp4", "no video stream")])
     return folder

@@ -106,6 +106,28 @@ def test_each_result_comes_from_the_tool_and_the_recipe_that_made_it(bare: Path)
     ]
 
 
+def test_stages_sizes_and_folds_are_in_the_commands_and_come_last(bare: Path) -> None:
+    (bare / "config.yaml").write_text("clip: {size: 64}\ntest: {size: 80}\n")
+    own: dict[str, object] = {"leave_one_out": "who", "n_folds": 3}
+    joined = {"encoder": {"name": "a + b", "joined": [{"encoder": {"name": "a"}}]}}
+    views: dict[str, object] = {"protocol": "classifier", "size": 96, "short_side": 128}
+    for changes in ({"stage": "res3"}, {}, own, joined, views):
+        card = replace(example_card(), **changes)
+        Result(card, [Row("chance", {"top1": 0.5})]).write(bare / "eval")
+    summary = read_run(bare)
+    assert [(one.card.protocol, one.card.stage) for one in summary.results[:2]] == [
+        ("knn", "pooled"),
+        ("classifier", "pooled"),
+    ]
+    again = f"--checkpoint {bare}-again"
+    assert set(summary.commands[1:-1]) == {
+        f"python tools/test_net.py {again} --clips 2 --crops 1 --size 96 --short-side 128",
+        f"python tools/evaluate.py {again} --protocol knn",
+        f"python tools/evaluate.py {again} --protocol knn --stage res3",
+        f"python tools/evaluate.py {again} --protocol knn --leave-one-out who",
+    }
+
+
 def test_what_was_taught_on_plain_clips_comes_from_one_command(bare: Path) -> None:
     for show, taught in (("still", "plain"), ("plain", "plain"), ("still", "still")):
         card = replace(example_card(), show=show, train_show=taught)
