@@ -90,7 +90,7 @@ def sha256_of_all(digests: Sequence[str]) -> str:
 
     Example:
         >>> sha256_of_all(["ab"]), sha256_of_all(["ab", "cd"])[:8]
-        ('ab', 'fb8e20fc')
+        ('ab', '88d4266f')
     """
     if len(digests) == 1:
         return digests[0]
