@@ -45,7 +45,7 @@ METHOD_KEYWORDS = {
     "simclr": {"hidden": 16, "hidden_layers": 1, "dim": 8},
     "finetune": {"layer_decay": 0.75, "label_smoothing": 0.1, "dropout": 0.1},
     "finetune@jigsaw_pair": {"mixup": 0.2, "average": 0.9, "frozen_bn": True, "dropout": 0.0},
-    "linear_probe": {"protocol": "slowfast", "bn_clips": 6},
+    "linear_probe": {"protocol": "slowfast"},
     "linear_probe@jigsaw_pair": {"protocol": "cvrl"},
     "simclr@shuffled_pair": {"hidden": 16, "hidden_layers": 1, "dim": 8},
     "simclr@jigsaw_pair": {"loss": "nce_pair", "hidden": 16, "hidden_layers": 1, "dim": 8},
