@@ -110,7 +110,7 @@ class EncodersUnderTest:
         head: ClassHead | None = None,
     ) -> None:
         self.encoder = members[0].encoder
-        self.kinds = list(max((member.random_init for member in members), key=len))
+        self.kinds = max((list(member.random_init) for member in members), key=len)
         self.members = members
         self.names = [("trained", ""), *(("untrained", kind) for kind in self.kinds)]
         self.baselines = {name: _baseline(name) for name in options.baselines}

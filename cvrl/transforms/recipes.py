@@ -171,10 +171,11 @@ def rho(
         model="torchvision",
     )
     grey = Grayscale(p=grey_p)
+    colour_ops: Ops = [grey, colours] if grey_first else [colours, grey]
     ops: Ops = [
         RandomResizedCrop(size=size, area=area, aspect=aspect, short_side=short_side),
         HorizontalFlip(p=flip_p),
-        *([grey, colours] if grey_first else [colours, grey]),
+        *colour_ops,
         GaussianBlur(p=blur_p, sigma=blur_sigma, padding="replicate"),
         *_erase(erase_p, erase_weight),
         *_normalise(normalise),

@@ -70,7 +70,8 @@ class FeatureCache:
         try:
             tensors, facts = load_weights(file)
             bad = tuple((path, reason) for path, reason in facts["bad"])
-            features = Features(*(tensors[part] for part in TENSORS), len(dataset), bad)
+            kept = {part: tensors[part] for part in TENSORS}
+            features = Features(**kept, n_listed=len(dataset), bad=bad)
         except (UserError, KeyError, ValueError) as error:
             logger.warning("%s cannot be read, and is computed again: %s", file, error)
             return None

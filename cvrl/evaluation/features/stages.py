@@ -52,7 +52,7 @@ class SideBySide(nn.Module):
             features: as this network gives them.
         """
         dims = [self.encoder.stage_dims[name] for name in self.names]
-        parts = features.vectors_ND.split(dims, dim=1)
+        parts = torch.split(features.vectors_ND, dims, dim=1)
         return {
             name: replace(features, vectors_ND=part)
             for name, part in zip(self.names, parts, strict=True)
