@@ -82,8 +82,10 @@ class Recipe:
 
         Raises:
             ValueError: dtype or shape is not that of clips.
-            UserError: the video is too small for a crop.
+            UserError: the dimensions are in another order, values are not in [0, 1], or the video
+                is too small for a crop.
         """
+        _check_layout(clips_VCTHW)
         return self.apply(clips_VCTHW, self.draw(clips_VCTHW.shape, generator, alike))
 
     def draw(
@@ -287,3 +289,24 @@ def _stack(clips: Sequence[Tensor]) -> Tensor:
         shapes = ", ".join(str(tuple(clip.shape)) for clip in clips)
         raise ValueError(f"views end in different sizes: {shapes}")
     return torch.stack(list(clips))
+
+
+def _check_layout(clips: Any) -> None:
+    """Refuse clips that would be taken for others: dimensions in another order, another scale."""
+    if not isinstance(clips, Tensor):
+        reason = f"is a {type(clips).__name__} and no tensor"
+        raise UserError("the clip", reason, "give torch.from_numpy(frames).permute(3, 0, 1, 2)")
+    shape = tuple(clips.shape)
+    if len(shape) >= 4:
+        channels, frames, height, width = shape[-4:]
+        order, remedy = "", ""
+        if width == 3 and height > 3:
+            order, remedy = "(T, H, W, C)", "movedim(-1, -4)"
+        elif frames == 3 and channels != 3:
+            order, remedy = "(T, C, H, W)", "transpose(-4, -3)"
+        if order:
+            reason = f"has the shape {shape}, which seems to be {order} and should be (C, T, H, W)"
+            raise UserError("the clip", reason, f"use clip.{remedy}")
+    if clips.is_floating_point() and clips.numel() and float(clips.max()) > 2:
+        reason = f"is floating with values up to {float(clips.max()):g} and should be in [0, 1]"
+        raise UserError("the clip", reason, "give uint8, or divide by 255")
