@@ -28,6 +28,7 @@ from cvrl.data.dataset import EvalDataset
 from cvrl.evaluation.features.extraction import Features, extract_together
 from cvrl.models.weights import load_weights, save_weights
 from cvrl.utils.errors import UserError
+from cvrl.video.frame_folder import video_path
 
 logger = logging.getLogger("cvrl")
 TENSORS = ("vectors_ND", "index_N", "start_N", "end_N")
@@ -164,6 +165,7 @@ def _state(path: str) -> tuple[int, int]:
 
     A frame written anew does not change the time of its folder, so the files in it count too.
     """
+    path = video_path(path)
     try:
         found = [entry.stat() for entry in os.scandir(path)] if os.path.isdir(path) else []
         found.append(os.stat(path))

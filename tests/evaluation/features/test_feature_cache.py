@@ -21,6 +21,7 @@ from cvrl.evaluation.features.feature_cache import FeatureCache, extract_with_ca
 from cvrl.models.backbones import Encoder
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 
 DatasetOf = Callable[..., EvalDataset]
 
@@ -93,12 +94,16 @@ def test_other_clips_are_others(
     assert network.clips > before
 
 
+@pytest.mark.parametrize("name", ["mine.mp4", "caf\udce9.mp4"])  # the second is not UTF-8
 def test_a_file_that_changed_is_read_again(
-    video_folder: Path, dataset_of: DatasetOf, tmp_path: Path
+    video_folder: Path, dataset_of: DatasetOf, tmp_path: Path, name: str
 ) -> None:
-    files, mine = sorted(video_folder.rglob("*.mp4")), tmp_path / "mine.mp4"
+    files, mine = sorted(video_folder.rglob("*.mp4")), tmp_path / name
     shutil.copy(files[0], mine)
-    dataset, network = dataset_of(make_manifest({"path": [str(mine)]}, root="/")), Means()
+    dataset, network = (
+        dataset_of(make_manifest({"path": [path_text(str(mine))]}, root="/")),
+        Means(),
+    )
     first = extract(dataset, network, tmp_path)
     shutil.copy(files[-1], mine)
     second = extract(dataset, network, tmp_path)
