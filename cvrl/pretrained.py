@@ -84,8 +84,8 @@ def load_encoder(
 
     Raises:
         UserError: no such file, a truncated one, one that is not a cvrl model, weights that are not
-            finite, or a Hub that cannot be reached; a size that the encoder does not take, or frames
-            smaller than the crop.
+            finite, or a Hub that cannot be reached; a size that the encoder does not take, or
+            frames smaller than the crop.
 
     Example:
         >>> import tempfile

@@ -81,6 +81,9 @@ def test_a_resumed_run_remembers_what_was_best(settings, monkeypatch):
             self.steps += 1
             return self.steps >= 3
 
+        def check_while_waiting(self):
+            """Batches come at once here."""
+
     config = settings()
     Trainer(config).fit(StopAfterThree())
     assert_keeps(train(config), 2)

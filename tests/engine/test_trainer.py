@@ -281,6 +281,9 @@ class StopAfter:
         self.left -= 1
         return self.left <= 0
 
+    def check_while_waiting(self):
+        """Batches come at once here."""
+
 
 def test_bf16_trains_close_to_fp32(config_file, video_folder, tmp_path):
     more = ["train.steps=1"]

@@ -94,7 +94,7 @@ class FeatureCache:
         tensors = {part: getattr(features, part) for part in TENSORS}
         try:
             save_weights(file, tensors, {"bad": [list(one) for one in features.bad]})
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, UserError) as error:
             logger.warning("the %s features are not kept: %s", name, error)
 
     def _file(self, name: str, network: nn.Module, dataset: EvalDataset) -> Path:

@@ -160,6 +160,7 @@ def extract_to_file(
             workers=workers,
             shard_videos=shard_videos,
             strict=strict,
+            checkpoint=checkpoint,
         )
 
 
@@ -172,6 +173,7 @@ def _extract_to_file(
     workers: int,
     shard_videos: int,
     strict: bool,
+    checkpoint: str | PathLike[str] | None,
 ) -> StoreReport:
     settings = extraction.settings(manifest)
     report_file = output.with_name(output.name + ".report.json")
