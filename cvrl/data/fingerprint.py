@@ -34,7 +34,7 @@ def fingerprint(manifest: Manifest) -> Fingerprint:
         >>> list_difference(fingerprint(one), fingerprint(two))
         'the same files in another order'
     """
-    paths = manifest.table["path"].to_pylist()
+    paths = _below_common_folder(manifest.table["path"].to_pylist())
     rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), MOST_FILES), dtype=np.int64))
     names = [manifest.class_names[label] if label >= 0 else "" for label in manifest.label_ids]
     return {
@@ -60,6 +60,15 @@ def list_difference(
         if then and then.get(name) != now.get(name):
             return words(then.get(name, ""), now.get(name, ""))
     return None
+
+
+def _below_common_folder(paths: list[str]) -> list[str]:
+    """The paths without the folders that all of them begin with."""
+    low, high = min(paths, default=""), max(paths, default="")
+    pairs = enumerate(zip(low, high, strict=False))
+    same = next((i for i, (one, other) in pairs if one != other), len(low))
+    first = low.rfind("/", 0, same) + 1
+    return [path[first:] for path in paths]
 
 
 def _hash(content: object) -> str:

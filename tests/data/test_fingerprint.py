@@ -22,6 +22,13 @@ def test_the_same_list_elsewhere_is_the_same(tmp_path):
     assert list_difference(here, there) is None
 
 
+def test_absolute_and_relative_paths_of_the_same_files_are_the_same(tmp_path):
+    listed = manifest(tmp_path)
+    columns = {"path": listed.paths, "label": LABELS, "group": GROUPS}
+    absolute = make_manifest(columns, root="/")
+    assert list_difference(fingerprint(listed), fingerprint(absolute)) is None
+
+
 def test_runs_from_before_are_not_judged(tmp_path):
     assert list_difference(None, fingerprint(manifest(tmp_path))) is None
 

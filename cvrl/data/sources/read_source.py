@@ -9,6 +9,7 @@ import pyarrow as pa
 from cvrl.data.event_lists import by_camera, list_events
 from cvrl.data.sources.file_types import begins_like_video, is_video_name
 from cvrl.data.sources.folders import LabelRule, list_folder
+from cvrl.data.sources.moved import moved_paths
 from cvrl.data.sources.text_lists import list_file
 from cvrl.utils.errors import UserError
 from cvrl.utils.file_names import file_path, path_text
@@ -58,6 +59,7 @@ def _locate(
             reason = "is a list, whose labels are its column 'label'"
             raise UserError(path, reason, "give the folder, or --labels none (data.labels=none)")
         folder = path.parent if root is None else Path(file_path(os.fspath(root)))
-        return folder, list_file(path, folder)
+        table = list_file(path, folder)
+        return folder, table if root is None else moved_paths(table, folder)
     path = path.resolve()  # a single video, folder of frames or event
     return path.parent, pa.table({"path": [path_text(path.name)]})
