@@ -19,6 +19,7 @@ from cvrl.utils.errors import UserError
 from cvrl.utils.log import read_metrics
 from cvrl.utils.strict_yaml import read_yaml
 
+PRETEXT_FILE = "pretext.json"  # scores of the pretext task, without a card
 ORDER = {
     "knn": 0,
     "linear": 1,
@@ -80,7 +81,8 @@ def read_run(
     if not config.exists():
         raise UserError(folder, "holds no config.yaml", "give a run folder")
     environment = folder / "env.txt"
-    results = [_read_result(path) for path in sorted((folder / "eval").glob("*.json"))]
+    files = sorted((folder / "eval").glob("*.json"))
+    results = [_read_result(path) for path in files if path.name != PRETEXT_FILE]
     results.sort(key=_rank)
     return RunSummary(
         folder=folder,

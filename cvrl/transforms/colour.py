@@ -210,7 +210,8 @@ def luma_of(clip_CTHW: Tensor) -> Tensor:
         torch.Size([1, 2, 4, 4])
     """
     red, green, blue = clip_CTHW
-    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)[None]
+    luma_THW: Tensor = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    return luma_THW[None]
 
 
 def adjust_brightness(clip_CTHW: Tensor, factor: float) -> Tensor:

@@ -88,7 +88,7 @@ def test_a_chain_goes_on_after_a_stop_to_the_same_weights(study_file, two_splits
     assert [line.split("|")[1].strip() for line in table.splitlines() if line[:2] == "| "][1:4] == [
         "tuned",
         "CVRL",
-        "untrained",
+        "random init",
     ]
     assert "split1:" in table and "split2:" in table
     records = json.loads((tmp_path / "whole" / "results.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 
 from cvrl.data.perturbations import Perturbation
 from cvrl.data.splits import Parts, list_sha256
+from cvrl.engine.scoring.pretext_score import write_pretext
 from cvrl.evaluation.card import Result, Row, example_card
 from cvrl.evaluation.random_init import weights_sha256
 from cvrl.models.backbones import Encoder
@@ -46,6 +47,11 @@ def test_a_run_that_was_only_begun_can_be_read(bare: Path) -> None:
     assert summary.metrics == summary.results == summary.quarantined == []
     assert summary.environment == ""
     assert len(summary.commands) == 2  # nothing was evaluated
+
+
+def test_scores_of_the_pretext_task_are_no_result(bare: Path) -> None:
+    write_pretext(bare, {"trained": {"top1": 0.5}})
+    assert read_run(bare).results == []
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

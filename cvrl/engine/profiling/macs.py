@@ -25,7 +25,8 @@ def count_macs(net: nn.Module, *inputs: Tensor) -> int:
         30
     """
     was_training = net.training
-    with torch.no_grad(), _Count() as counter:
+    counter = _Count()
+    with torch.no_grad(), counter:
         net.eval()(*inputs)
     net.train(was_training)
     return counter.macs

@@ -50,6 +50,7 @@ from cvrl.pretrained import holds_classifier, load_classifier, load_encoder
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.log import track
+from cvrl.utils.parent import stop_with_parent
 from cvrl.utils.strict_yaml import read_yaml
 
 CLASSIFIER = "classifier"  # the protocol of runs that train one
@@ -197,7 +198,7 @@ def run_study(
         build.build_data(config)
         _check_same_encoder(run, study, runs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=context, **_FRESH) as pool:
+    with ProcessPoolExecutor(jobs, context, stop_with_parent, **_FRESH) as pool:
         for _ in track(_in_turn(pool, runs, study), len(runs), study.name, unit="runs"):
             pass
     records = list(records_of(runs, study.protocols))

@@ -1,7 +1,11 @@
 """A study trains every arm and seed once, scores it, and makes one table."""
 
 import json
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 import yaml
 
@@ -47,7 +51,7 @@ def test_every_arm_and_seed_is_scored_once(study_file, video_folder, tmp_path):
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
         "CVRL",
         "uniform, please",
-        "untrained",
+        "random init",
         "chance",
     ]
     records = json.loads((output / "results.json").read_text())
@@ -58,6 +62,22 @@ def test_every_arm_and_seed_is_scored_once(study_file, video_folder, tmp_path):
     written = [path.stat().st_mtime_ns for path in kept[:1]], kept[1].read_bytes()
     assert run_study(study, output, [f"data.train={video_folder}"]) == table
     assert written == ([path.stat().st_mtime_ns for path in kept[:1]], kept[1].read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is of Linux")
+def test_the_runs_end_with_the_study(study_file, video_folder, tmp_path):
+    more = ["--output", str(tmp_path / "out"), f"data.train={video_folder}", "train.steps=100000"]
+    command = [sys.executable, "-m", "cvrl", "study", "--study", str(study_file), *more]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as study:
+        until = time.monotonic() + 200
+        while not list((tmp_path / "out").glob("*/seed0/metrics.jsonl")):
+            assert study.poll() is None and time.monotonic() < until
+            time.sleep(0.2)
+        runs = psutil.Process(study.pid).children(recursive=True)
+        study.kill()
+    gone, alive = psutil.wait_procs(runs, timeout=60)
+    assert gone and not alive
 
 
 def test_a_wrong_path_shows_before_anything_is_trained(study_file, tmp_path):
