@@ -93,8 +93,9 @@ class Batches(Generic[Joined]):
         workers = getattr(batches, "_workers", [])
         board = getattr(self._loader.dataset, "board", None) or Board(len(workers))
         watch = Watch(workers, board, self._stall_seconds)
+        guard = _Guard(watch, self._on_wait)
         try:
-            while (batch := self._next(batches, watch)) is not None:
+            while (batch := self._next(batches, guard)) is not None:
                 if isinstance(batch, ValueError):
                     raise batch
                 yield batch[0]
@@ -102,6 +103,7 @@ class Batches(Generic[Joined]):
             watch.end()
             raise
         finally:
+            guard.ended.set()
             # Left to itself, DataLoader stops its workers when it is collected, which after an
             # error is never: the traceback holds it, and the process would wait for them for ever.
             stop_workers = getattr(batches, "_shutdown_workers", None)
@@ -117,23 +119,57 @@ class Batches(Generic[Joined]):
             signal.signal(signal.SIGCHLD, former)  # torch's raises wherever the program is
         return batches
 
-    def _next(self, batches: Iterator[Any], watch: Watch) -> tuple[Joined] | ValueError | None:
+    def _next(self, batches: Iterator[Any], guard: "_Guard") -> tuple[Joined] | ValueError | None:
         """The next batch, an error that a worker handed over, or None at the end."""
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return None
-            except RuntimeError as error:
-                if str(error).startswith("DataLoader worker (pid"):
-                    raise watch.death() from error
-                if not str(error).startswith("DataLoader timed out"):
+        guard.waiting.set()
+        try:
+            while True:
+                try:
+                    batch = next(batches)
+                    return batch if isinstance(batch, ValueError) else (batch,)
+                except StopIteration:
+                    return None
+                except (RuntimeError, OSError, EOFError) as error:
+                    if guard.failure is not None:
+                        raise guard.failure from error
+                    if str(error).startswith("DataLoader timed out"):
+                        continue
+                    dead = str(error).startswith("DataLoader worker (pid")
+                    # taking over what a dead worker had sent gives errors of the connection
+                    if dead or (not isinstance(error, RuntimeError) and guard.watch.has_death()):
+                        raise guard.watch.death() from error
                     raise
-                watch.check()
+        finally:
+            guard.waiting.clear()
+
+
+class _Guard:
+    """Looks at the workers while a batch is awaited, from a thread, and ends those that hang.
+
+    The main thread itself may hang in taking over a batch from a stopped worker; ending that worker
+    sets it free.
+    """
+
+    def __init__(self, watch: Watch, on_wait: Callable[[], None] | None) -> None:
+        self.watch = watch
+        self.waiting, self.ended = threading.Event(), threading.Event()
+        self.failure: LoaderError | StopWaitingError | None = None
+        self._on_wait = on_wait
+        if watch.has_workers:
+            threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self.ended.wait(LOOK_EVERY_S):
+            if not self.waiting.is_set():
+                continue
+            try:
+                self.watch.check()
                 if self._on_wait is not None:
                     self._on_wait()
-            else:
-                return batch if isinstance(batch, ValueError) else (batch,)
+            except (LoaderError, StopWaitingError) as failure:
+                self.failure = failure
+                self.watch.end()
+                return
 
 
 def train_loader(

@@ -9,6 +9,7 @@ import ctypes
 import signal
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -87,6 +88,11 @@ class Watch:
         self._stall_seconds = stall_seconds
         self._alive: dict[int, tuple[str, float, float]] = {}  # file, processor time, since when
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are worker processes."""
+        return bool(self._workers)
+
     def check(self) -> None:
         """Look for a worker that does nothing; to be called now and then while a batch is awaited.
 
@@ -105,6 +111,10 @@ class Watch:
                     f"reading it has stood still for {now - former[2]:.0f} s",
                     "see whether its disk answers, or leave it out; then repeat the command",
                 )
+
+    def has_death(self, within_s: float = 5.0) -> bool:
+        """Whether a worker died; one that is about to is waited for."""
+        return bool(wait([worker.sentinel for worker in self._workers], timeout=within_s))
 
     def death(self) -> LoaderError:
         """The error of a worker that died."""
