@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cvrl.data.manifest import Manifest
+from cvrl.video.frame_folder import video_path
 
 MOST_FILES = 20_000  # looked at for their size, spread over a longer list
 Fingerprint = dict[str, int | str]
@@ -77,6 +78,7 @@ def _hash(content: object) -> str:
 
 def _size(path: str) -> int:
     """Bytes of a file; -1 of a folder of frames or a file that is not there."""
+    path = video_path(path)
     try:
         return -1 if os.path.isdir(path) else os.path.getsize(path)
     except (OSError, ValueError):
