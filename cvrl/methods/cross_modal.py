@@ -62,6 +62,7 @@ class CrossModal(Task):
     """
 
     accepts = frozenset({"sound"})
+    needs_negatives = True
     projector: nn.Module
 
     def __init__(

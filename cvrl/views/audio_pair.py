@@ -40,7 +40,7 @@ class AudioPair(Views):
         >>> views = AudioPair(ClipSpec(frames=8, stride=2))
         >>> plan = views.plan(length=100, fps=25.0, rng=np.random.default_rng(0))
         >>> plan.ticks_VT.shape, plan.start_V.tolist(), plan.sound_W.tolist()
-        ((1, 8), [72], [79, 34])
+        ((1, 8), [73], [80, 40])
     """
 
     kinds = frozenset({"sound"})
