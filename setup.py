@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cvrl" / "__init__.py").read_text(), re.M)
+REMOTE = ["fsspec>=2024.6", "s3fs>=2024.6", "aiohttp>=3.9"]
 EXPORT = ["onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"]
 HUB = ["huggingface_hub>=0.30"]
 SEARCH = ["faiss-cpu>=1.9"]
@@ -58,6 +59,8 @@ setup(
         "bench": ["kornia>=0.8", "lightly>=1.5", "torchcodec>=0.7"],
         # ONNX files, see cvrl/export/onnx_file.py
         "export": EXPORT,
+        # s3:// and http://, see cvrl/utils/remote.py; gs:// needs gcsfs
+        "remote": REMOTE,
         # encoders of other libraries, see cvrl/models/hf.py
         "hf": ["transformers>=5.24"],
         # models of the Hugging Face Hub, see cvrl/utils/hub.py
@@ -70,10 +73,12 @@ setup(
             *EXPORT,
             *HUB,
             *SEARCH,
+            *REMOTE,
             "hypothesis>=6.100",
             "ipykernel>=6.29",  # runs docs/tour.ipynb
             "mkdocs-material>=9.5",
             "mkdocstrings-python>=1.10",
+            "moto[server]>=5",  # an object store on loopback
             "mypy~=2.4.0",
             "nbclient>=0.10",
             "pytest>=8.2",

@@ -16,6 +16,7 @@ from cvrl.models.weights import check_finite, load_weights, save_weights
 from cvrl.transforms import recipes
 from cvrl.utils import hub
 from cvrl.utils.errors import UserError
+from cvrl.utils.remote_folder import fetch
 
 MODEL_FILE = "model.safetensors"
 KINDS = {
@@ -213,12 +214,12 @@ def input_of(path: str | PathLike[str]) -> str:
 
 
 def local_path(path: str | PathLike[str]) -> str | PathLike[str]:
-    """A path as it is; of a model on the Hub, the folder that it is downloaded to.
+    """A path as it is; of a model on the Hub or at a URL, where it is downloaded to.
 
     Raises:
         UserError: see :func:`cvrl.utils.hub.download`.
     """
-    return hub.download(str(path)) if hub.is_hub_name(path) else path
+    return hub.download(str(path)) if hub.is_hub_name(path) else fetch(path)
 
 
 def model_file(path: str | PathLike[str]) -> Path:

@@ -64,7 +64,7 @@ class Run:
         self.path = Path(local_path(path))
         if not self.path.exists():
             raise UserError(path, "no such run", "give the folder of a run")
-        self.folder = run_folder(path)
+        self.folder = run_folder(self.path)
 
     def __repr__(self) -> str:
         return f"Run({fspath(self.path)!r})"

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import MISSING
 
+from cvrl.utils.remote_folder import local_copy
 from cvrl.video.limits import Limits
 
 T = TypeVar("T")
@@ -202,5 +203,5 @@ class Config:
 
     @property
     def run_folder(self) -> Path:
-        """Where the run writes: ``output``, else ``runs/<name>``."""
-        return Path(self.output or Path("runs") / self.name)
+        """Where the run writes: ``output``, or its local copy if remote; else ``runs/<name>``."""
+        return local_copy(self.output or Path("runs") / self.name)

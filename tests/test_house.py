@@ -56,6 +56,8 @@ DOORS = {
         *("cvrl/video/encode.py", "cvrl/video/sound.py", "cvrl/bench/"),
     ),
     "fvcore": ("cvrl/bench/",),
+    "fsspec": ("cvrl/utils/remote.py",),
+    "aiohttp": ("cvrl/utils/remote.py",),
     "torchcodec": ("cvrl/bench/",),
     "kornia": ("cvrl/bench/",),
     "lightly": ("cvrl/bench/",),

@@ -30,6 +30,7 @@ from cvrl.bench.common.timing import Goal, Report, Timing, interleave, ratio
 from cvrl.data.clips import ClipSpec, Ints
 from cvrl.data.dataset import FOR_AUGMENT, TrainDataset, VideoReader
 from cvrl.data.manifest import Manifest, make_manifest, read_manifest
+from cvrl.preparation.shards import write_shards
 from cvrl.preparation.store import Encoding, Job, build_store
 from cvrl.transforms import recipes
 from cvrl.utils.errors import UserError
@@ -41,6 +42,7 @@ from cvrl.views.temporal_pair import TemporalPair
 
 READERS = ("pytorchvideo", *PEER_READERS)
 Work = Callable[[], object]
+SHARD_BYTES = 50 * 10**6
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def _against(planned: Visits, here: Sequence[str]) -> tuple[dict[str, Work], lis
 def _kept(
     planned: Visits, folder: Path, spec: ClipSpec, size: int
 ) -> tuple[dict[str, Work], dict[str, Any]]:
-    """The same visits to a store of small videos and to a cache of frames, and their disk."""
+    """The same visits to a store of small videos, a cache of frames and shards; their disk."""
     encoding = Encoding()
     paths = list(dict.fromkeys(planned.paths))
     jobs = [
@@ -229,6 +231,9 @@ def _kept(
         raise UserError(*next(iter(failed.items())))
     manifest = make_manifest({"path": [job.target for job in jobs]}, root=folder)
     cached = VideoReader(cache=FrameCache(folder / "cache", encoding.short_side))
+    write_shards(planned.data.manifest, folder / "shards", max_bytes=SHARD_BYTES)
+    packed = read_manifest(folder / "shards")
+    shards = plan_visits(_data(packed, spec, size, 2, _reader()), len(planned.paths))
     store = plan_visits(_data(manifest, spec, size, 2, _reader()), len(planned.paths))
     cache = plan_visits(_data(planned.data.manifest, spec, size, 2, cached), len(planned.paths))
     minutes = 0.0
@@ -243,7 +248,8 @@ def _kept(
             "cache": list((folder / "cache").iterdir()),
         }.items()
     }
-    return {"sample from store": store.samples, "sample from cache": cache.samples}, disk
+    kept = {"store": store, "cache": cache, "shards": shards}
+    return {f"sample from {name}": visits.samples for name, visits in kept.items()}, disk
 
 
 def _rate(timing: Timing, visits: int) -> float:
@@ -261,6 +267,7 @@ def _goals(timings: Mapping[str, Timing], here: Sequence[str]) -> list[Goal]:
         ("samples/s / with torchcodec", "sample with torchcodec", "sample", 1.0),
         ("samples/s from the re-encoded store / raw", "sample", "sample from store", 3.0),
         ("samples/s from the frame cache / raw", "sample", "sample from cache", 3.0),
+        ("samples/s from shards / raw", "sample", "sample from shards", 0.95),
     ]
     goals = [Goal(what, times(over, under), goal, "at least") for what, over, under, goal in rows]
     four = ratio(timings, "four clips a sample", "sample")

@@ -16,6 +16,7 @@ from cvrl.utils.errors import UserError, run_tool
 COMMANDS = {
     "configs": "list the configs that come with the package",
     "inspect": "decode every video once, write the manifest and a summary",
+    "shard": "pack videos into tars that are read like a folder",
     "train": "pre-train or fine-tune as a config says",
     "evaluate": "score an encoder beside its random-init baseline",
     "test": "score a classifier on many views of each test video",

@@ -67,4 +67,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path, reason in report.bad:
         logger.warning("left out %s: %s", path, reason)
     bad = f", {len(report.bad)} could not be decoded" if report.bad else ""
-    print(f"{report.output}: {report.n_clips} clips of {report.n_listed} videos{bad}")
+    print(f"{args.output}: {report.n_clips} clips of {report.n_listed} videos{bad}")

@@ -28,15 +28,17 @@ from numpy.typing import NDArray
 
 from cvrl.data.groups import draw_groups, group_ids, join_groups
 from cvrl.data.label_names import clean_labels
+from cvrl.data.sources import shard_index
 from cvrl.data.sources.copies import same_files
 from cvrl.data.sources.folders import LabelRule
 from cvrl.data.sources.name_groups import infer_groups, join_derived
 from cvrl.data.sources.read_source import read_source
+from cvrl.utils import remote
 from cvrl.utils.errors import UserError
 from cvrl.utils.file_names import path_text
 from cvrl.utils.io import atomic_path, write_csv
 from cvrl.utils.seed import numpy_rng
-from cvrl.video.frame_folder import video_path
+from cvrl.video.byte_source import video_exists
 
 logger = logging.getLogger("cvrl")
 
@@ -85,12 +87,12 @@ class Manifest:
 
     def path(self, i: int) -> str:
         """The absolute path of row ``i``."""
-        return os.path.join(self.root, self.table["path"][i].as_py())
+        return remote.join(self.root, shard_index.listed_path(self.table, i))
 
     @property
     def paths(self) -> list[str]:
         """Absolute paths of all rows, in order. Made anew at every call."""
-        return [os.path.join(self.root, path) for path in self.table["path"].to_pylist()]
+        return remote.join_all(self.root, shard_index.listed_paths(self.table).to_pylist())
 
     def row(self, i: int) -> dict[str, Any]:
         """All that is known of row ``i``, by column; ``path`` is absolute."""
@@ -242,7 +244,8 @@ def read_manifest(
 
     Args:
         source: a folder with a folder a class, of videos or of folders of frames; a list of
-            ``path``, ``path label`` or ``path frames label``; CSV with a header; a single video.
+            ``path``, ``path label`` or ``path frames label``; CSV with a header; a single video; a
+            folder of shards (``cvrl shard``); tars or Parquet files of videos. Or a URL.
         root: what relative paths in a list start from; None is the folder of the list.
         split_column: the column :meth:`Manifest.select` shall use.
         cameras: names of the files in an event's folder, one a camera: the source lists events, and
@@ -273,7 +276,8 @@ def read_manifest(
         raise UserError(path, "every video is marked bad", "see its columns status and reason")
     if path.is_file():
         _check_files(manifest, check_files)
-    return _join_links(manifest) if len(manifest) <= CHECK_ALL else manifest
+    linked = len(manifest) <= CHECK_ALL and not shard_index.has_addresses(manifest.table)
+    return _join_links(manifest) if linked else manifest
 
 
 def _join_links(manifest: Manifest) -> Manifest:
@@ -319,8 +323,8 @@ def make_manifest(
         label_ids=_label_ids(label, class_names),
         group_ids=group_ids(group),
         class_names=class_names,
-        root=Path(path_text(os.path.abspath(root))),
-        source=path_text(str(source)),
+        root=Path(path_text(str(remote.absolute(root)))),
+        source=path_text(remote.to_url(source)),
         split_column=split_column,
     )
 
@@ -344,7 +348,7 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
         ['path,label,group,split', 'videos/a.mp4,run,,']
     """
     target = Path(path)
-    table = manifest.table
+    table = shard_index.without_addresses(manifest.table)
     columns = {name: table[name] for name in table.column_names}
     columns["path"] = _relative_to(Path(path_text(os.path.abspath(target.parent))), manifest)
     columns.setdefault("split", pa.nulls(len(table), pa.string()))
@@ -360,9 +364,10 @@ def _check_files(manifest: Manifest, check: bool | None) -> None:
         return
     step = 1 if check else -(-len(manifest) // CHECK_ALL)
     rows = range(0, len(manifest), step)
-    missing = [i for i in rows if not os.path.exists(video_path(manifest.path(i)))]
+    looked = [i for i in rows if check or not remote.is_remote(manifest.path(i))]
+    missing = [i for i in looked if not video_exists(manifest.path(i))]
     if missing:
-        counted = f"{len(missing)} of {len(rows)} files" + (" looked for" if step > 1 else "")
+        counted = f"{len(missing)} of {len(looked)} files" + (" looked for" if step > 1 else "")
         raise UserError(
             manifest.source,
             f"{counted} are missing, first {manifest.path(missing[0])}",
@@ -385,7 +390,7 @@ def _label_ids(label: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64
 
 def _relative_to(folder: Path, manifest: Manifest) -> pa.Array:
     """Paths as a list in ``folder`` should name them."""
-    path = manifest.table["path"]
+    path = shard_index.listed_paths(manifest.table)
     if manifest.root.is_relative_to(folder):
         prefix = manifest.root.relative_to(folder).as_posix()
     else:

@@ -1,7 +1,6 @@
 """Which videos an evaluation learns from, which it scores, and whether the two share a source."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from cvrl.data.sources.name_groups import join_derived
 from cvrl.data.split_names import find_split
 from cvrl.data.tags import SEPARATOR
 from cvrl.utils.errors import UserError
-from cvrl.video.frame_folder import video_path
+from cvrl.video.byte_source import video_exists
 
 OTHERS = "*"  # a training split of every other value than the test split
 
@@ -192,7 +191,7 @@ def _files_in_both(train: list[str], test: list[str]) -> tuple[list[str], str]:
                 same = path in learned
                 word = "is" if same_files([path, learned[0]]) else "is a copy of"
                 found[path] = path if same else f"{path} ({word} {learned[0]})"
-    missing = sum(not os.path.exists(video_path(path)) for path in paths)
+    missing = sum(not video_exists(path) for path in paths)
     if missing == len(paths):
         return sorted(found.values()), "compared by name, none is there"
     compared = "compared by inode and content"

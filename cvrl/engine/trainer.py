@@ -41,6 +41,7 @@ from cvrl.utils.errors import UserError
 from cvrl.utils.lock import locked
 from cvrl.utils.log import MetricLog, TrainProgress, set_up_logging
 from cvrl.utils.parent import stop_with_parent
+from cvrl.utils.remote_folder import pull_output, storing
 from cvrl.utils.seed import integer_seed
 
 logger = logging.getLogger("cvrl")
@@ -65,6 +66,7 @@ def train(config: Config) -> Path:
     if "RANK" in os.environ:
         stop_with_parent()
     main = os.environ.get("RANK", "0") == "0"  # the other ranks of torchrun write nothing
+    pull_output(config.output)
     with locked(config.run_folder, folder=True) if main else nullcontext():
         trainer = Trainer(config)
         with StopRequest() as stop:
@@ -103,6 +105,7 @@ class Trainer:
         self.is_main = self.accelerator.is_main_process
         set_up_logging(main=self.is_main)
         self.folder = config.run_folder
+        self.store = storing(config.output, is_main=self.is_main)
         self.data = build.build_data(config)
         self.videos = fingerprint(self.data.train)
         self.schedule = build.build_schedule(config, len(self.data.train))
@@ -115,12 +118,10 @@ class Trainer:
             convert_sync_batchnorm(self.task)
         device = self.accelerator.device
         build.set_up_encoders(config.train, self.task, device)
-        self.model, self.optimizer = self.accelerator.prepare(
-            self.task, build.build_run_optimizer(config, self.task, self.schedule, device)
-        )
-        self.quarantine = Quarantine(
-            self.folder, len(self.data.train), config.data.max_bad_fraction, writes=self.is_main
-        )
+        optimizer = build.build_run_optimizer(config, self.task, self.schedule, device)
+        self.model, self.optimizer = self.accelerator.prepare(self.task, optimizer)
+        videos, most = len(self.data.train), config.data.max_bad_fraction
+        self.quarantine = Quarantine(self.folder, videos, most, writes=self.is_main)
         self.step = 0
         self.best: float | None = None  # of the watched scores, where the model is chosen by them
         self.clock = Clock(clips_per_step=config.train.batch_size * self.views.clips)
@@ -303,6 +304,7 @@ class Trainer:
         save_checkpoint(folder, self.step, state, keep=self.config.checkpoint.keep)
         if self.config.checkpoint.select == "last" or self.best is None:
             self._save_model()
+        self.store()
 
     def _tell_stopped(self) -> None:
         logger.info("stopped at step %d; the same command goes on", self.step)

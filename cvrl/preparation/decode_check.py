@@ -1,11 +1,10 @@
 """What a video really holds, found by decoding all of it."""
 
-import os
 from dataclasses import dataclass, replace
 
 from cvrl.utils.errors import CorruptVideoError
 from cvrl.utils.processes import Beat
-from cvrl.video.frame_folder import video_path
+from cvrl.video.byte_source import video_exists
 from cvrl.video.reader import Limits, open_video
 
 BLOCK_BYTES = 2**28
@@ -57,7 +56,7 @@ def check_decodes(
         >>> check_decodes("no/such/file.mp4").status
         'missing'
     """
-    if not os.path.exists(video_path(path)):
+    if not video_exists(path):
         return Measured(status="missing", reason="no such file")
     found = Measured()
     try:

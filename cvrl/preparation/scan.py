@@ -21,7 +21,7 @@ from cvrl.data.sources.text_lists import SCAN_TYPES
 from cvrl.preparation.decode_check import Measured, check_decodes
 from cvrl.utils.log import track
 from cvrl.utils.processes import Beat, Lost, map_in_processes
-from cvrl.video.frame_folder import video_path
+from cvrl.video.byte_source import stamp_of, video_exists
 
 logger = logging.getLogger("cvrl")
 
@@ -84,11 +84,10 @@ def _known_rows(
 
 def _stamp(path: str) -> list[int] | None:
     """What changes when a file or a folder of frames does."""
-    path = video_path(path)
-    if not os.path.exists(path):
+    if not video_exists(path):
         return None
-    status = os.stat(path)
-    return [status.st_size, status.st_mtime_ns]
+    _, _, size, changed = stamp_of(path)
+    return [size, changed]
 
 
 def _read_journal(

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING
 
 import psutil
 
+from cvrl.utils import remote
 from cvrl.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     gets the permissions that the umask gives, whoever writes it.
 
     Args:
-        path: the final name; its folder is made when missing.
+        path: the final name; its folder is made when missing. A URL is written to by an upload.
 
     Yields:
         The name to write to. It keeps the suffix of ``path``.
@@ -54,6 +56,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         'whole'
     """
     target = Path(path)
+    if remote.is_remote(path):
+        with TemporaryDirectory() as place:
+            yield Path(place) / target.name
+            remote.upload(Path(place) / target.name, path)
+        return
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     with creating(target):
         target.parent.mkdir(parents=True, exist_ok=True)

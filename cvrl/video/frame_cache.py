@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from cvrl.utils.file_names import file_path
 from cvrl.utils.io import DiskFullError, atomic_path, remove_leftovers
+from cvrl.utils.remote import is_remote
 from cvrl.utils.resize import resize_short_side
+from cvrl.video.byte_source import byte_count, find_source, open_bytes, version_of
 from cvrl.video.frame_folder import is_frames
 from cvrl.video.limits import check_file
 from cvrl.video.packet_cache import PacketIndexCache
@@ -123,7 +125,10 @@ class FrameCache:
             CorruptVideoError: the file cannot be decoded.
         """
         path = file_path(path)
-        if not is_frames(path):
+        if find_source(path) is not None:
+            if not is_remote(path):
+                byte_count(path)
+        elif not is_frames(path):
             check_file(path)  # before it is hashed: a pipe or device may never end
         kind = f"{self.short_side}-lossy" if decoder == "lossy" else str(self.short_side)
         entry = self.folder / f"{self._content(path)}-{kind}.npy"
@@ -169,13 +174,12 @@ class FrameCache:
 
     def _content(self, path: str) -> str:
         try:
-            state = os.stat(path)
-            name = f"{os.path.abspath(path)}|{state.st_size}|{state.st_mtime_ns}"
+            name = version_of(path)
             note = self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.key"
             if note.exists():
                 return note.read_text()
             digest = hashlib.sha256()
-            with open(path, "rb") as file:
+            with open_bytes(path) as file:
                 for block in iter(partial(file.read, 2**20), b""):
                     digest.update(block)
         except OSError:  # opening it says why; a folder of frames is not kept

@@ -1,9 +1,10 @@
 """A folder of jpg or png frames, read like a video."""
 
+import io
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,11 @@ def list_frames(folder: str) -> list[str]:
         >>> list_frames(folder)
         ['img_2.jpg', 'img_10.jpg']
     """
-    names = [name for name in os.listdir(folder) if name.lower().endswith(_SUFFIXES)]
+    return _frames_among(os.listdir(folder))
+
+
+def _frames_among(files: Iterable[str]) -> list[str]:
+    names = [name for name in files if name.lower().endswith(_SUFFIXES)]
     names = [name for name in names if not name.startswith(".")]
     return frame_names(names) or sorted(names, key=_natural)
 
@@ -190,6 +195,7 @@ class FramesFolder:
         folder: holds one image a frame; or one numbering in it, as ``folder/a_%d.jpg``.
         fps: frames a second, which no image tells.
         limits: what the folder may cost.
+        images: the files by name, where they are in memory and not in the folder.
 
     Attributes:
         fps: as given.
@@ -210,11 +216,19 @@ class FramesFolder:
         ((4, 8), [0.0, 0.04], (1, 4, 8, 3))
     """
 
-    def __init__(self, folder: str, *, fps: float, limits: Limits) -> None:
+    def __init__(
+        self,
+        folder: str,
+        *,
+        fps: float,
+        limits: Limits,
+        images: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._folder = folder
         self._limits = limits
+        self._images = images
         try:
-            self._files = frame_files(folder)
+            self._files = frame_files(folder) if images is None else _frames_among(images)
         except OSError as error:
             raise CorruptVideoError(folder, reason_of(error)) from error
         if not self._files:
@@ -261,7 +275,8 @@ class FramesFolder:
     def _image(self, index: int, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """One frame, (H, W, 3); at its own size where none is given."""
         try:
-            with _opened(self._files[index]) as image:
+            file = self._files[index]
+            with _opened(file if self._images is None else io.BytesIO(self._images[file])) as image:
                 # Before the pixels are decoded: a bomb is small until then.
                 self._limits.check_size(self._folder, image.height, image.width)
                 upright = _rgb(ImageOps.exif_transpose(image))
@@ -276,7 +291,7 @@ class FramesFolder:
         return np.asarray(upright)
 
 
-def _opened(path: str) -> Image.Image:
+def _opened(path: str | io.BytesIO) -> Image.Image:
     """Read an image's header; without Pillow's warning on size, for which there are limits."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

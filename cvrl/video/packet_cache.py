@@ -4,11 +4,11 @@ Before a file gives frames its packets are read and its first frame is decoded, 
 milliseconds, and minutes for a recording of hours; training comes back to each file in every epoch.
 """
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from cvrl.video.byte_source import Stamp, stamp_of
 from cvrl.video.packet_index import PacketIndex, PacketIndexStore
 
 MOST_PACKETS = 2**20  # of all files together: some 40 MB
@@ -41,19 +41,25 @@ class PacketIndexCache:
         self._count = 0
         self._known: OrderedDict[Hashable, PacketIndex] = OrderedDict()
 
-    def of(self, path: str, how: Hashable, look: Callable[[], PacketIndex]) -> PacketIndex:
+    def of(
+        self,
+        path: str,
+        how: Hashable,
+        look: Callable[[], PacketIndex],
+        stamp: Stamp | None = None,
+    ) -> PacketIndex:
         """What is known of a file; looked up anew where it, or how it is looked at, is another.
 
         Args:
             path: of the file.
             how: whatever else decides what is found.
             look: finds it.
+            stamp: of the file, where it is known.
 
         Raises:
             OSError: there is no such file.
         """
-        now = os.stat(path)
-        key = (os.path.abspath(path), now.st_ino, now.st_size, now.st_mtime_ns, how)
+        key = (*(stamp or stamp_of(path)), how)
         if key not in self._known:
             found = self._stored(key, look)
             self._known[key] = found

@@ -3,13 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvrl.utils.errors import CorruptVideoError
+from cvrl.video.byte_source import ByteSource
 from cvrl.video.container import claimed_frames, turn_of, video_stream
 from cvrl.video.decord_agreement import Traits
 from cvrl.video.limits import Limits, Work, reason_of
@@ -214,29 +215,42 @@ class File:
 
 
 @contextmanager
-def opened(path: str, limits: Limits, work: Work, *, unfiltered: bool = False) -> Iterator[File]:
+def opened(
+    path: str,
+    limits: Limits,
+    work: Work,
+    *,
+    source: ByteSource | None = None,
+    unfiltered: bool = False,
+) -> Iterator[File]:
     """Open a file with PyAV; what FFmpeg raises inside becomes a CorruptVideoError."""
-    with open_container(path, limits, work) as container:
+    with open_container(path, limits, work, source) as container:
         yield File(path, limits, work, container, unfiltered)
 
 
 @contextmanager
-def open_container(path: str, limits: Limits, work: Work) -> "Iterator[InputContainer]":
+def open_container(
+    path: str, limits: Limits, work: Work, source: ByteSource | None = None
+) -> "Iterator[InputContainer]":
     """Open a file with PyAV, whatever its streams; errors as for :func:`opened`."""
     import av
 
+    where = nullcontext(os.path.abspath(path)) if source is None else source.stream()
     try:
-        with av.open(
-            os.path.abspath(path),  # never taken for a URL
-            options=limits.decoder_options(),
-            container_options={
-                "protocol_whitelist": "file",
-                "format_whitelist": ",".join(av.formats_available - _REFUSED),
-            },
-            metadata_errors="replace",
-            timeout=work.patience,
-        ) as container:
-            yield container
+        with (
+            where as file,
+            av.open(
+                file,  # a path is absolute, so never taken for a URL
+                options=limits.decoder_options(),
+                container_options={
+                    "protocol_whitelist": "file",
+                    "format_whitelist": ",".join(av.formats_available - _REFUSED),
+                },
+                metadata_errors="replace",
+                timeout=work.patience,
+            ) as container,
+        ):
+            yield cast("InputContainer", container)
     except (av.FFmpegError, OSError, MemoryError, OverflowError) as error:
         work.check()
         if isinstance(error, av.error.ExitError):

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from cvrl.utils.errors import CorruptVideoError
 from cvrl.utils.file_names import file_path
+from cvrl.video.byte_source import ByteSource, find_source, read_frame_files
 from cvrl.video.container import turn_of
 from cvrl.video.decord_agreement import decord_agrees, packets_are_frames
 from cvrl.video.decord_reader import read_with_decord
@@ -79,8 +80,9 @@ def open_video(
     """Open a video file, or a folder of jpg or png frames.
 
     Args:
-        path: the file or folder. Its content matters, its name does not. Where a folder holds
-            several numberings of frames, ``folder/a_%d.jpg`` is the video of one of them.
+        path: the file or folder, an address (see :mod:`cvrl.video.byte_source`) or a URL. Its
+            content matters, its name does not. Where a folder holds several numberings of frames,
+            ``folder/a_%d.jpg`` is the video of one of them.
         limits: what the video may cost.
         fps: frames a second of a folder of frames; a file tells its own.
         decoder: who decodes a file's frames; decord only where it gives those of PyAV. ``lossy`` is
@@ -106,19 +108,30 @@ def open_video(
     name = file_path(os.fspath(path))
     if is_frames(name):
         return Video(name, FramesFolder(name, fps=fps, limits=limits))
-    check_file(name)
-    look = partial(_read_index, name, limits, decoder)
-    packet_index = (
-        look() if packet_cache is None else packet_cache.of(name, (limits, decoder), look)
-    )
-    return Video(name, _VideoFile(name, limits, packet_index))
+    source = find_source(name)
+    if source is None:
+        check_file(name)
+    elif source.size() and (files := read_frame_files(source)) is not None:
+        return Video(name, FramesFolder(name, fps=fps, limits=limits, images=files))
+    elif decoder == "decord":  # reads files alone, and gives the same frames
+        decoder = "pyav"
+    look = partial(_read_index, name, limits, decoder, source)
+    if packet_cache is None:
+        packet_index = look()
+    else:
+        stamp = None if source is None else source.stamp()
+        packet_index = packet_cache.of(name, (limits, decoder), look, stamp)
+    return Video(name, _VideoFile(name, limits, packet_index, source))
 
 
 class _VideoFile:
     """The frames of one encoded file, which is opened anew for each read."""
 
-    def __init__(self, path: str, limits: Limits, packet_index: PacketIndex) -> None:
+    def __init__(
+        self, path: str, limits: Limits, packet_index: PacketIndex, source: ByteSource | None
+    ) -> None:
         self._path = path
+        self._source = source
         self._limits = limits
         self._index = packet_index
         self.fps = self._index.fps
@@ -148,7 +161,8 @@ class _VideoFile:
         return frames
 
     def _opened(self, work: Work) -> AbstractContextManager[File]:
-        return opened(self._path, self._limits, work, unfiltered=self._index.unfiltered)
+        unfiltered = self._index.unfiltered
+        return opened(self._path, self._limits, work, source=self._source, unfiltered=unfiltered)
 
     def _fill_by_seeking(
         self, frames: NDArray[np.uint8], indices: Sequence[int], timeline: Timeline, file: File
@@ -191,10 +205,13 @@ class _VideoFile:
         )
 
 
-def _read_index(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
+def _read_index(
+    path: str, limits: Limits, decoder: Decoder, source: ByteSource | None
+) -> PacketIndex:
     """Look a file through; decodes one frame, or all where packets do not tell enough."""
     work = limits.work(path)
-    with opened(path, limits, work) as file, _shown(path, work, "reading the packets of"):
+    how = _shown(path, work, "reading the packets of")
+    with opened(path, limits, work, source=source) as file, how:
         packets, first = file.look(at_keys=decoder == "decord")
         traits = file.traits(first)
         turn = turn_of(first)
@@ -210,7 +227,7 @@ def _read_index(path: str, limits: Limits, decoder: Decoder) -> PacketIndex:
         return PacketIndex(
             packets, timeline, times_N, fps, traits.size, turn, skips, by_decord, unfiltered
         )
-    times, is_key_N = _decode_times(path, limits, work)
+    times, is_key_N = _decode_times(path, limits, work, source)
     if timeline:
         same = times == timeline.pts_N.tolist()
         timeline = timeline.started_by(is_key_N) if same else None
@@ -258,14 +275,15 @@ def _ascending_times(
 
 
 def _decode_times(
-    path: str, limits: Limits, work: Work
+    path: str, limits: Limits, work: Work, source: ByteSource | None
 ) -> tuple[list[int | None], NDArray[np.bool_]]:
     """Decode a whole file, one frame at a time: when frames are shown, and which are key frames."""
     import av
 
     times: list[int | None] = []
     keys = bytearray()
-    with opened(path, limits, work) as file, _shown(path, work, "counting the frames of"):
+    how = _shown(path, work, "counting the frames of")
+    with opened(path, limits, work, source=source) as file, how:
         try:
             for frame in file.decode():
                 limits.check_size(path, frame.height, frame.width)

@@ -88,9 +88,9 @@ def report():
 
 def test_every_candidate_is_timed_and_judged(report):
     assert {"plain decode", "reader", "sample", "four clips a sample"} <= set(report.timings)
-    assert {"sample from store", "sample from cache"} <= set(report.timings)
+    assert {"sample from store", "sample from cache", "sample from shards"} <= set(report.timings)
     assert all(len(timing.cpu_s) == 2 for timing in report.timings.values())
-    assert len(report.goals) == 7 and report.goals[0].ratio > 0
+    assert len(report.goals) == 8 and report.goals[0].ratio > 0
     assert "sample with kornia" not in report.timings and "kornia" not in report.absent
 
 
@@ -98,7 +98,7 @@ def test_a_peer_that_is_not_asked_for_is_not_measured():
     alone = measure(runs=1, against=[], **SMALL | {"visits": 1})
     unmeasured = [goal.what for goal in alone.goals if goal.met is None]
     assert unmeasured == ["samples/s / with pytorchvideo", "samples/s / with torchcodec"]
-    assert len(alone.timings) == 7
+    assert len(alone.timings) == 8
 
 
 def test_figures_are_of_these_runs(report):

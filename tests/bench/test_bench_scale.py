@@ -24,6 +24,7 @@ def test_a_small_setting():
     goals = {goal.what: goal for goal in report.goals}
     assert goals["error of cached gradients"].met
     assert goals["open the list, seconds"].ratio > 0
+    assert goals["open the index of shards / the list, seconds"].ratio > 0
     assert goals["open the list, MB a worker holds alone"].ratio < 30
     assert {"step plain MB", "step recomputed MB", "step cached CPU s"} <= set(report.facts)
     assert len(report.timings) == 2

@@ -6,7 +6,9 @@ import stat
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 
+from cvrl.utils.errors import CorruptVideoError
 from cvrl.utils.file_names import file_path
+from cvrl.video.byte_source import byte_count, find_source, open_bytes
 from cvrl.video.frame_folder import frame_files, is_frames
 
 _BLOCK = 2**20
@@ -85,6 +87,8 @@ def _alike(rows: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int
 
 def _files(path: str) -> list[str]:
     """A video's files: itself, or its frames; empty for what cannot be read."""
+    if find_source(path) is not None:
+        return [path]
     path = file_path(path)
     with suppress(OSError, ValueError):
         if is_frames(path):
@@ -98,8 +102,8 @@ def _size(path: str) -> Hashable:
     """What is cheap to know of the content."""
     files = _files(path)
     try:
-        return (len(files), os.path.getsize(files[0])) if files else None
-    except OSError:
+        return (len(files), byte_count(files[0])) if files else None
+    except (OSError, CorruptVideoError):
         return None
 
 
@@ -109,14 +113,14 @@ def _digest(path: str, *, whole: bool) -> Hashable:
     digest = hashlib.blake2b(digest_size=16)
     try:
         for file in files if whole else (files[0], files[-1]):
-            with open(file, "rb") as stream:
+            with open_bytes(file) as stream:
                 if whole:
                     while block := stream.read(_BLOCK):
                         digest.update(block)
                     continue
                 digest.update(stream.read(_END))
-                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _END))
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _END))
                 digest.update(stream.read(_END))
-    except OSError:
+    except (OSError, CorruptVideoError):
         return None
     return digest.hexdigest()

@@ -49,10 +49,12 @@ from cvrl.evaluation.features.inference_form import Precision, for_inference
 from cvrl.evaluation.random_init import weights_sha256
 from cvrl.models.backbones import Encoder
 from cvrl.models.inference.overlapping import gather_clips, still_stages
+from cvrl.utils import remote
 from cvrl.utils.errors import CorruptVideoError, UserError
 from cvrl.utils.io import atomic_path
 from cvrl.utils.lock import locked
 from cvrl.utils.log import SECONDS_BETWEEN_LINES, bar, console
+from cvrl.utils.remote_folder import local_copy
 
 logger = logging.getLogger("cvrl")
 
@@ -149,8 +151,11 @@ def extract_to_file(
         >>> extraction = Extraction(load_encoder("runs/x"), ClipChoice(clips=2))  # doctest: +SKIP
         >>> extract_to_file(extraction, read_manifest("videos"), "x.parquet")  # doctest: +SKIP
     """
+    check_format(Path(output))
+    if remote.is_remote(output):
+        how = (batch_clips, workers, shard_videos, strict, checkpoint)
+        return _extract_to_store(extraction, manifest, output, *how)
     output = Path(output)
-    check_format(output)
     with locked(output):
         return _extract_to_file(
             extraction,
@@ -198,6 +203,27 @@ def _extract_to_file(
         temporary.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
     shutil.rmtree(work.folder)
     return _report(output, done, strict)
+
+
+def _extract_to_store(
+    extraction: Extraction, manifest: Manifest, output: str | PathLike[str], *how: Any
+) -> StoreReport:
+    """Extract to the local copy of a remote file, with which a killed run goes on; store it."""
+    batch_clips, workers, shard_videos, strict, checkpoint = how
+    local = local_copy(output)
+    report = extract_to_file(
+        extraction,
+        manifest,
+        local,
+        batch_clips=batch_clips,
+        workers=workers,
+        shard_videos=shard_videos,
+        strict=strict,
+        checkpoint=checkpoint,
+    )
+    for file in sorted(local.parent.glob("[!.]*")):
+        remote.upload(file, f"{remote.to_url(output).rpartition('/')[0]}/{file.name}")
+    return dataclasses.replace(report, output=Path(output))
 
 
 def _report(output: Path, done: dict[str, Any], strict: bool) -> StoreReport:
