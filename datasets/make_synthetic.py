@@ -20,19 +20,25 @@ it. So sound and pictures of one moment belong together, for what learns from bo
 
 None of these motions has a direction in time. `--classes person_arrive hound_arrive` writes videos
 that have: the actor comes nearer, once.
+
+`--kind people` writes another data set, to pre-train on: people of many builds who jump, crawl,
+punch or juggle, in scenes, clothes, light and camera movements that are drawn anew for each video,
+see people_scenes.py. Its classes are the motions; all videos are in the training part.
 """
 
 import argparse
 import csv
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from synthetic_scene import CLASSES, FPS, ONE_WAY, draw_scene, draw_take, hum, render
+import numpy.typing as npt
+from people_motions import PEOPLE
+from synthetic_scene import CLASSES, FPS, ONE_WAY, Take, draw_scene, draw_take, hum, render
 
 from cvrl.utils.errors import UserError, run_tool
 from cvrl.utils.io import atomic_path
@@ -43,7 +49,9 @@ from cvrl.video.encode import add_sound
 SCENES = 2  # places with their casts, shared by all classes and both parts
 SOUND_RATE = 16_000  # samples a second
 TEST_PART = 3  # every third take is held out
-_SCENE, _TAKE, _GRAIN = range(3)  # the last part of a random key: what the draw is for
+KINDS = {"actions": CLASSES, "people": PEOPLE}
+NAMES = (*CLASSES, *ONE_WAY, *PEOPLE)
+_SCENE, _TAKE, _GRAIN, _PEOPLE = range(4)  # the last part of a random key: what the draw is for
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Plan:
 
     Attributes:
         seed: of all draws.
-        videos_per_class: takes, at least 3, as every third is held out.
-        classes: names out of CLASSES and ONE_WAY.
+        videos_per_class: takes; at least 3 of classes of which every third is held out.
+        classes: names out of CLASSES, ONE_WAY and PEOPLE.
         width, height: of the videos in pixels, even numbers.
         sound: whether the motion is heard.
     """
@@ -82,7 +90,8 @@ class Job:
 
     def row(self) -> tuple[str, str, str, str]:
         """Its line of the manifest: path, label, group, split."""
-        split = "test" if self.index % TEST_PART == TEST_PART - 1 else "train"
+        held_out = self.index % TEST_PART == TEST_PART - 1 and self.label not in PEOPLE
+        split = "test" if held_out else "train"
         return f"{self.label}/{self.path.name}", self.label, self.path.stem, split
 
 
@@ -96,9 +105,7 @@ def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
     import av  # not for --help
 
     plan = job.plan
-    scene = draw_scene(numpy_rng(plan.seed, job.scene, _SCENE), plan.width, plan.height)
-    take = draw_take(numpy_rng(plan.seed, job.index, _TAKE), plan.width / plan.height)
-    grain = numpy_rng(plan.seed, job.index, _GRAIN)
+    frames = _people(job) if job.label in PEOPLE else _action(job)
     beat()
     with atomic_path(job.path) as temporary, av.open(str(temporary), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
@@ -110,12 +117,36 @@ def write_video(job: Job, beat: Callable[[], None] = lambda: None) -> None:
         stream.options = {"preset": "veryfast", "crf": "20", "threads": "1", "g": "12"}
         stream.options |= {"x264-params": "mbtree=0"}
         if plan.sound:
-            add_sound(container, hum(take, job.label, SOUND_RATE), SOUND_RATE)
-        for clean in render(scene, take, job.label, plan.width, plan.height):
-            noise = grain.standard_normal(clean.shape, np.float32) * np.float32(take.noise)
-            pixels = np.clip(clean + noise, 0, 255).astype(np.uint8)
+            add_sound(container, hum(_take(job), job.label, SOUND_RATE), SOUND_RATE)
+        for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def _take(job: Job) -> Take:
+    """What differs from video to video of a group of actions."""
+    plan = job.plan
+    return draw_take(numpy_rng(plan.seed, job.index, _TAKE), plan.width / plan.height)
+
+
+def _action(job: Job) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames of an actor whose motion alone tells its class."""
+    plan = job.plan
+    scene = draw_scene(numpy_rng(plan.seed, job.scene, _SCENE), plan.width, plan.height)
+    take = _take(job)
+    grain = numpy_rng(plan.seed, job.index, _GRAIN)
+    for clean in render(scene, take, job.label, plan.width, plan.height):
+        noise = grain.standard_normal(clean.shape, np.float32) * np.float32(take.noise)
+        yield np.clip(clean + noise, 0, 255).astype(np.uint8)
+
+
+def _people(job: Job) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames of people; every video has draws of its own."""
+    from people_scenes import render_people  # not for --help
+
+    plan = job.plan
+    rng = numpy_rng(plan.seed, job.index, PEOPLE.index(job.label), _PEOPLE)
+    yield from render_people(rng, job.label, plan.width, plan.height)
 
 
 def make(plan: Plan, output: Path, workers: int) -> list[Job]:
@@ -182,20 +213,25 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[Plan, Path, int]:
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder to write to")
     add("--videos-per-class", type=int, default=48, metavar="N")
-    add("--classes", nargs="+", default=CLASSES, choices=[*CLASSES, *ONE_WAY], metavar="NAME")
+    add("--kind", choices=list(KINDS), default="actions", help="which classes, without --classes")
+    add("--classes", nargs="+", choices=NAMES, metavar="NAME")
     add("--seed", type=int, default=0)
     add("--size", default="96x72", help="width x height in pixels, as in 96x72")
     add("--sound", action="store_true", help="let the motion be heard")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes that write")
     given = parser.parse_args(arguments)
-    if given.videos_per_class < TEST_PART:
+    asked = given.classes or KINDS[given.kind]
+    if given.videos_per_class < TEST_PART and not set(asked) <= set(PEOPLE):
         reason = f"gives no test part, which takes every {TEST_PART}rd take"
         raise UserError(f"--videos-per-class {given.videos_per_class}", reason, "give 3 or more")
     sides = [int(side) if side.isdecimal() else 0 for side in given.size.split("x")]
     if len(sides) != 2 or any(side < 32 or side % 2 for side in sides):
         reason = "not two even numbers of 32 pixels or more"
         raise UserError(f"--size {given.size}", reason, "give it as in 96x72")
-    classes = tuple(name for name in [*CLASSES, *ONE_WAY] if name in given.classes)
+    classes = tuple(name for name in NAMES if name in asked)
+    if given.sound and set(classes) & set(PEOPLE):
+        reason = "people make no sound; only the motions of --kind actions are heard"
+        raise UserError("--sound", reason, "leave one of the two out")
     plan = Plan(given.seed, given.videos_per_class, classes, sides[0], sides[1], given.sound)
     return plan, given.output, given.workers
 
