@@ -1,5 +1,6 @@
 #: make demo                        pre-train, evaluate and report on synthetic videos (CPU, minutes)
 #: make demo DATA=/path/to/videos   the same on your own, with labels if it holds a folder a class
+#: make encoder                     the encoder that comes with the package (CPU, half an hour)
 #: make test                        lint, types and tests
 #: make check                       lint and types alone
 #: make docs                        the documentation as a site, in site/
@@ -12,7 +13,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
 
-.PHONY: help demo test check docs clean
+.PHONY: help demo encoder test check docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +53,12 @@ demo: $(VENV)/.installed
 	$(PY) tools/extract_features.py --checkpoint $(RUN) --input $(RUN)/manifest.csv --output $(RUN)/features.parquet
 	$(PY) tools/report.py --run $(RUN)
 endif
+
+# --- the encoder that comes with the package: docs/cvrl_small.md ---------------------------------
+
+encoder: $(VENV)/.installed
+	$(PY) datasets/make_synthetic.py --kind people --videos-per-class 18 --size 108x80 --output runs/people
+	$(PY) tools/train_net.py --config configs/pretrain/people_small.yaml
 
 # --- checks --------------------------------------------------------------------------------------
 

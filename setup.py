@@ -23,7 +23,7 @@ setup(
     packages=[*find_packages(include=["cvrl", "cvrl.*"]), "cvrl.configs"],
     package_dir={"cvrl.configs": "configs"},  # see cvrl/config_files.py
     package_data={
-        "cvrl": ["py.typed"],
+        "cvrl": ["py.typed", "weights/*.safetensors"],
         "cvrl.configs": ["*/*.yaml"],
         "cvrl.report": ["templates/*"],
     },

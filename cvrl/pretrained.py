@@ -25,6 +25,8 @@ KINDS = {
     **dict.fromkeys((".json", ".jsonl"), "is a file of results, not a model"),
 }
 DIVERGED = "its training diverged: train it again with a lower optim.lr in a new output="
+SHIPPED = Path(__file__).parent / "weights"
+"""Encoders that come with the package, one file each; see docs/cvrl_small.md."""
 
 
 def save_model(
@@ -71,8 +73,9 @@ def load_encoder(
 
     Args:
         path: a run folder or a ``model.safetensors``; a folder with a video model of
-            ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`); or
-            the name of a model on the Hugging Face Hub, ``org/name`` or ``org/name@revision``.
+            ``transformers``, as its ``save_pretrained`` writes it (see :mod:`cvrl.models.hf`);
+            the name of a model on the Hugging Face Hub, ``org/name`` or ``org/name@revision``; or
+            ``cvrl_small``, an encoder that comes with the package.
         size: pixels of the crops of its evaluation transform; None for those of training.
         short_side: of the frames that they are cut from; None for ``size``, so that a crop reaches
             over the whole short side.
@@ -97,6 +100,8 @@ def load_encoder(
         (8, 64)
         >>> load_encoder(file, size=80).size
         80
+        >>> load_encoder("cvrl_small").dim
+        128
     """
     return load_with_head(path, size=size, short_side=short_side)[0]
 
@@ -216,6 +221,8 @@ def input_of(path: str | PathLike[str]) -> str:
 def local_path(path: str | PathLike[str]) -> str | PathLike[str]:
     """A path as it is; of a model on the Hub or at a URL, where it is downloaded to.
 
+    Of an encoder that comes with the package, its file.
+
     Raises:
         UserError: see :func:`cvrl.utils.hub.download`.
     """
@@ -226,7 +233,7 @@ def model_file(path: str | PathLike[str]) -> Path:
     """The file of weights that a path stands for: a run folder's model, or the file itself.
 
     Args:
-        path: a run folder, a file, or the name of a model on the Hub.
+        path: a run folder, a file, or the name of a model on the Hub or of a shipped encoder.
 
     Raises:
         UserError: there is none.
@@ -263,6 +270,17 @@ def _check_is_model(file: Path) -> None:
     else:
         return
     raise UserError(file, KINDS.get(suffix, "is a checkpoint to resume training from"), remedy)
+
+
+def is_shipped(path: str | PathLike[str]) -> bool:
+    """Whether a path is the name of an encoder that comes with the package, and no file.
+
+    Example:
+        >>> is_shipped("cvrl_small"), is_shipped("runs/cvrl_small")
+        (True, False)
+    """
+    names = [file.stem for file in SHIPPED.glob("*.safetensors")]
+    return str(path) in names and not Path(path).exists()
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

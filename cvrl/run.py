@@ -37,7 +37,7 @@ from cvrl.evaluation.prediction.predictions import Predictions
 from cvrl.evaluation.protocols.base import Options
 from cvrl.models.backbones import Encoder
 from cvrl.models.classifier import Classifier
-from cvrl.pretrained import load_classifier, load_encoder, local_path
+from cvrl.pretrained import is_shipped, load_classifier, load_encoder, local_path
 from cvrl.utils import hub
 from cvrl.utils.checks import nearest
 from cvrl.utils.errors import UserError
@@ -49,20 +49,21 @@ class Run:
     """A finished run, or a file of weights.
 
     Args:
-        path: the run folder, a ``model.safetensors``, or the name of a model on the Hugging Face
-            Hub, ``org/name``.
+        path: the run folder, a ``model.safetensors``, the name of a model on the Hugging Face Hub,
+            ``org/name``, or that of an encoder that comes with the package.
 
     Attributes:
         path: as given; of a model on the Hub, the folder that it is downloaded to.
-        folder: the run folder, or the folder of the file.
+        folder: the run folder, or the folder of the file; of a name, the current folder.
 
     Raises:
         UserError: no such folder or file, or no such model on the Hub.
     """
 
     def __init__(self, path: AnyPath) -> None:
-        self.path = Path(local_path(path))
-        if not self.path.exists():
+        # Results of a shipped encoder are not written into the package.
+        self.path = Path(path if is_shipped(path) else local_path(path))
+        if not (self.path.exists() or is_shipped(path)):
             raise UserError(path, "no such run", "give the folder of a run")
         self.folder = run_folder(self.path)
 
