@@ -6,12 +6,13 @@ Shapes: T frames, L limbs.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from people_motions import Rng
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def dress(rng: Rng, build: Build, place: dict[str, Array]) -> Limbs:
     stripes = {"shirt": int(rng.integers(0, 7) * (rng.random() < 0.45))}
     stripes["trousers"] = int(rng.integers(1, 4) * (rng.random() < 0.2))
     second = rng.uniform(15, 245, 3)
-    rows = []
+    rows: list[Any] = []
     for start, end, thick, thin, piece in _PARTS:
         for side in ("left", "right") if "_" in start else ("",):
             ends = [place[(side + key) if key[0] == "_" else key] for key in (start, end)]
@@ -148,11 +149,11 @@ def draw_things(rng: Rng, motion: str, place: dict[str, Array], seconds_T: Array
     colour, second, none = rng.uniform(15, 245, 3), rng.uniform(15, 245, 3), np.zeros(3)
     bars = ("barbell_squat", "press", "curl", "bench_press", "row")
     bags, sticks = ("punch", "hook", "kick"), ("swing_club", "throw", "drum", "wave")
-    rows = []
+    rows: list[Any] = []
     if motion == "juggle" or (motion in ("clap", "drum") and rng.random() < 0.3):
         count, pace = int(rng.integers(2, 6)), rng.uniform(0.5, 1.1)
-        for ball in range(count):
-            turn_T = pace * seconds_T + ball / count
+        for number in range(count):
+            turn_T = pace * seconds_T + number / count
             share_T1 = (turn_T % 1)[:, None]
             swap_T1 = (turn_T.astype(int) % 2)[:, None] == 0
             start, end = np.where(swap_T1, left, right), np.where(swap_T1, right, left)
@@ -190,13 +191,11 @@ def joined(parts: list[Limbs]) -> Limbs:
     return Limbs(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
-def _limbs(rows: list[tuple[Array, Array, Array, Array, Array, int]]) -> Limbs:
-    start, end, radius, colour, stripe = (
-        np.stack(column) for column in list(zip(*rows, strict=True))[:5]
-    )
-    stripes = np.array([row[5] for row in rows])
-    floats = [np.asarray(values, np.float32) for values in (start, end, radius, colour, stripe)]
-    return Limbs(*floats, stripes)
+def _limbs(rows: list[Any]) -> Limbs:
+    """Limbs from rows of start, end, radii, colour, colour of stripes and their number."""
+    columns = [np.stack(column) for column in list(zip(*rows, strict=True))[:5]]
+    start, end, radius, colour, stripe = (np.asarray(column, np.float32) for column in columns)
+    return Limbs(start, end, radius, colour, stripe, np.array([row[5] for row in rows]))
 
 
 def _along(turn_T33: Array, direction: tuple[float, float, float]) -> Array:

@@ -21,11 +21,12 @@ Shapes: T frames.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 Rng = np.random.Generator
 
 WHOLE = ("pitch", "roll", "torso", "lift", "travel")
@@ -307,18 +308,18 @@ def slow_waves(rng: Rng, seconds_T: Array, waves: int, fastest: float = 1.5) -> 
         rng.uniform(0, 2 * np.pi, (waves, 1)),
     )
     curve_T = np.sin(2 * np.pi * speed_W1 * seconds_T + phase_W1).sum(axis=0) / np.sqrt(waves)
-    return curve_T.astype(np.float32)
+    return np.asarray(curve_T, np.float32)
 
 
 def _phase(rng: Rng, speed: float, seconds_T: Array) -> Array:
     """Cycles since a random start; the speed wavers, and some performances pause in each cycle."""
     phase_T = rng.uniform() + speed * seconds_T + 0.08 * slow_waves(rng, seconds_T, 2)
     pause = rng.uniform(0, 0.14) * (rng.random() < 0.4)
-    return (phase_T + pause * np.sin(2 * np.pi * phase_T)).astype(np.float32)
+    return np.asarray(phase_T + pause * np.sin(2 * np.pi * phase_T), np.float32)
 
 
 def _wave(swing: Swing, phase_T: Array, sharpness: float, size: float) -> Array:
     """One angle over time, (T,)."""
     turn_T = 2 * np.pi * (phase_T - swing.lag) * swing.turns
     share_T = ((1 - np.cos(turn_T)) / 2) ** sharpness
-    return (swing.low + (swing.high - swing.low) * size * share_T).astype(np.float32)
+    return np.asarray(swing.low + (swing.high - swing.low) * size * share_T, np.float32)

@@ -17,7 +17,7 @@ from synthetic_scene import FPS, smooth_noise
 DURATION = (2.0, 3.2)  # seconds
 
 _SHIFT = 4  # cv2 takes coordinates in 1 / 2**_SHIFT pixels
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 Bytes = npt.NDArray[np.uint8]
 
 
