@@ -54,7 +54,8 @@ class Run:
 
     Attributes:
         path: as given; of a model on the Hub, the folder that it is downloaded to.
-        folder: the run folder, or the folder of the file; of a name, the current folder.
+        folder: the run folder, or the folder of the file; of an encoder that comes with the
+            package ``runs/shipped/<name>``.
 
     Raises:
         UserError: no such folder or file, or no such model on the Hub.

@@ -79,4 +79,5 @@ def test_it_is_scored_by_name(
         "knn", train=video_folder, hold_out=0.34, device="cpu", workers=0
     )
     assert 0 <= result.row("trained").scores["top1"] <= 1
-    assert (tmp_path / "eval" / "knn.json").exists()
+    assert (tmp_path / "runs" / "shipped" / "cvrl_small" / "eval" / "knn.json").exists()
+    assert [file.name for file in SHIPPED.iterdir()] == [FILE.name]

@@ -10,7 +10,7 @@ from typing import Any
 from cvrl.config import Config, DataConfig, TestConfig, load_config
 from cvrl.data.manifest import read_manifest
 from cvrl.data.splits import Parts, read_splits
-from cvrl.pretrained import local_path
+from cvrl.pretrained import is_shipped, local_path
 from cvrl.utils.errors import UserError
 
 KEYS = ("train", "test", "root", "split_column", "train_split", "test_split", "cameras", "labels")
@@ -32,7 +32,12 @@ class Source:
 
 
 def run_folder(checkpoint: str | PathLike[str]) -> Path:
-    """The folder of a run, of which the checkpoint may be a file."""
+    """The folder of a run, of which the checkpoint may be a file.
+
+    What is written about an encoder that comes with the package goes to ``runs/shipped``.
+    """
+    if is_shipped(checkpoint):
+        return Path("runs", "shipped", str(checkpoint))
     path = Path(local_path(checkpoint))
     return path if path.is_dir() else path.parent
 
