@@ -226,6 +226,8 @@ def local_path(path: str | PathLike[str]) -> str | PathLike[str]:
     Raises:
         UserError: see :func:`cvrl.utils.hub.download`.
     """
+    if is_shipped(path):
+        return SHIPPED / f"{path}.safetensors"
     return hub.download(str(path)) if hub.is_hub_name(path) else fetch(path)
 
 
