@@ -81,7 +81,7 @@ def joints(build: Build, body: dict[str, Array], yaw_T: Array) -> dict[str, Arra
     heading = rotation(2, yaw_T)
     root = heading @ rotation(1, body["pitch"]) @ rotation(0, body["roll"])
     chest = root @ rotation(1, body["torso"])
-    place = {"pelvis": np.zeros((len(yaw_T), 3), np.float32)}
+    place: dict[str, Array] = {"pelvis": np.zeros((len(yaw_T), 3), np.float32)}
     place["neck"] = _along(chest, (0.0, 0.0, 0.3))
     place["head"] = place["neck"] + _along(chest, (0.015, 0.0, 0.05 + 0.05 * build.head))
     for side, sign, name in ((0, 1, "left"), (1, -1, "right")):

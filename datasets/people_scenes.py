@@ -74,9 +74,10 @@ def render_people(rng: Rng, motion: str, width: int, height: int) -> Iterator[By
     ends, radii, order_TL = _on_screen(limbs, camera, width, height)
     finish = _Finish(rng, seconds_T, width, height)
     for t in range(len(seconds_T)):
-        image = cv2.warpAffine(
+        warped: Any = cv2.warpAffine(
             backdrop, warp_T23[t], (width, height), borderMode=cv2.BORDER_REFLECT_101
         )
+        image: Bytes = warped
         for path_T2, radius, colour in blobs:
             _disc(image, path_T2[t], radius, colour)
         paint_limbs(image, limbs, ends[:, t], radii[:, t], order_TL[t])
@@ -259,14 +260,14 @@ def paint_limbs(
         for stripe in range(limbs.stripes_L[limb]):
             share = (stripe + 0.5) / limbs.stripes_L[limb]
             half = across * (thick + (thin - thick) * share) * 0.9
-            ends = _fixed([start + axis * share - half, start + axis * share + half])
+            ends: Any = _fixed([start + axis * share - half, start + axis * share + half])
             wide = max(int(0.35 * length / limbs.stripes_L[limb]), 1)
             tone = limbs.stripe_L3[limb].tolist()
-            cv2.line(image, ends[0], ends[1], tone, wide, cv2.LINE_AA, _SHIFT)  # type: ignore[call-overload]
+            cv2.line(image, ends[0], ends[1], tone, wide, cv2.LINE_AA, _SHIFT)
         shade = across * thick * (0.6 if across[0] > 0 else -0.6)
         ends, wide = _fixed([start + shade, end + shade]), max(int(0.5 * thin), 1)
         tone = (colour * 0.7).tolist()
-        cv2.line(image, ends[0], ends[1], tone, wide, cv2.LINE_AA, _SHIFT)  # type: ignore[call-overload]
+        cv2.line(image, ends[0], ends[1], tone, wide, cv2.LINE_AA, _SHIFT)
 
 
 class _Finish:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvrl.evaluation.card import Result
+from cvrl.evaluation.card import Result, row_title
 from cvrl.report import plots, sections
 from cvrl.report.comparison import Comparison
 from cvrl.report.headline import headline
@@ -15,7 +15,7 @@ from cvrl.report.media import glimpse, strobe
 from cvrl.report.neighbours import Entry, find_neighbours
 from cvrl.report.run_summary import RunSummary
 from cvrl.report.sections import Content
-from cvrl.report.templating import render_template, row_title
+from cvrl.report.templating import render_template
 from cvrl.report.training_pairs import Pair
 from cvrl.utils.io import atomic_path
 

@@ -19,6 +19,7 @@ from cvrl.evaluation.card import (
     Row,
     card_lines,
     percent,
+    row_title,
     show_words,
     warnings_of,
 )
@@ -29,7 +30,6 @@ from cvrl.report.embedding_map import class_colours, map_svg, project
 from cvrl.report.media import glimpse, webp
 from cvrl.report.neighbours import NETWORKS, Entry, Neighbourhood
 from cvrl.report.run_summary import RunSummary, series, training_seconds
-from cvrl.report.templating import row_title
 from cvrl.report.training_pairs import Pair
 
 Section = dict[str, Any]
