@@ -59,9 +59,8 @@ def train(config: Config) -> Path:
         The run folder.
 
     Raises:
-        UserError: the config, the data or a checkpoint cannot be used, the loss or the weights are
-            not finite, too many files are bad, another process writes to the folder, the disk is
-            full, or a loader worker fails.
+        UserError: config, data or checkpoint cannot be used, loss or weights are not finite, too
+            many files are bad, the folder is in use, the disk is full, or a loader worker fails.
     """
     if "RANK" in os.environ:
         stop_with_parent()
