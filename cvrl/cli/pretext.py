@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.table import Table
 
     from cvrl.engine.scoring.pretext_score import score_pretext, write_pretext
-    from cvrl.evaluation.card import row_title
+    from cvrl.evaluation.metrics import row_title
     from cvrl.utils.log import set_up_logging
 
     set_up_logging()

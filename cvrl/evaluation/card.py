@@ -18,7 +18,6 @@ from cvrl.evaluation.metrics import METRICS
 from cvrl.utils.io import atomic_path
 
 logger = logging.getLogger("cvrl")
-ROW_TITLES = {"untrained": "random init", "random_init": "random init"}
 SCORE_TITLES = {name: metric.title for name, metric in METRICS.items()}
 WARNING = "WARNING: "
 """How a note begins that is shown right below the scores."""
@@ -274,16 +273,6 @@ def counted(card: ProtocolCard) -> str:
     if not card.n_missing:
         return f"{card.n_scored} videos"
     return f"{card.n_scored} of {card.n_listed} videos, {card.n_missing} missing"
-
-
-def row_title(name: str) -> str:
-    """The title of a row of results, in tables and on pages.
-
-    Example:
-        >>> row_title("untrained"), row_title("hog_mbh")
-        ('random init', 'hog_mbh')
-    """
-    return ROW_TITLES.get(name, name)
 
 
 def card_lines(card: ProtocolCard) -> list[str]:

@@ -23,9 +23,9 @@ from cvrl.evaluation.card import (
     counted,
     percent,
     read_result,
-    row_title,
     title,
 )
+from cvrl.evaluation.metrics import row_title
 from cvrl.utils.errors import UserError
 
 COMPARED = frozenset({"weights_sha256", "seed"})

@@ -33,6 +33,7 @@ class Metric:
 
 _CLASS = "the most frequent class"
 _MATCH = "a random match"
+ROW_TITLES = {"untrained": "random init", "random_init": "random init"}
 METRICS = {
     "top1": Metric("top-1 %", chance=_CLASS),
     "top5": Metric("top-5 %", chance=_CLASS),
@@ -55,3 +56,13 @@ def metric(name: str) -> Metric:
         ('R@5 %', 'other')
     """
     return METRICS.get(name, Metric(name))
+
+
+def row_title(name: str) -> str:
+    """The title of a row of results, in tables and on pages.
+
+    Example:
+        >>> row_title("untrained"), row_title("hog_mbh")
+        ('random init', 'hog_mbh')
+    """
+    return ROW_TITLES.get(name, name)

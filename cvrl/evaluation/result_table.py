@@ -12,10 +12,10 @@ from cvrl.evaluation.card import (
     card_lines,
     counted,
     percent,
-    row_title,
     title,
     warnings_of,
 )
+from cvrl.evaluation.metrics import row_title
 
 MONITORS = ("median_rank", "embedding_std", "effective_rank")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvrl.evaluation.card import Result, row_title
+from cvrl.evaluation.card import Result
+from cvrl.evaluation.metrics import row_title
 from cvrl.report import plots, sections
 from cvrl.report.comparison import Comparison
 from cvrl.report.headline import headline

@@ -19,11 +19,10 @@ from cvrl.evaluation.card import (
     Row,
     card_lines,
     percent,
-    row_title,
     show_words,
     warnings_of,
 )
-from cvrl.evaluation.metrics import metric
+from cvrl.evaluation.metrics import metric, row_title
 from cvrl.report import plots
 from cvrl.report.comparison import Comparison, knn_scores, linear_score
 from cvrl.report.embedding_map import class_colours, map_svg, project

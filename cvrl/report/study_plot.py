@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from cvrl.evaluation.card import SCORE_TITLES, main_score, row_title
+from cvrl.evaluation.card import SCORE_TITLES, main_score
+from cvrl.evaluation.metrics import row_title
 from cvrl.report.plots import ACCENT, STYLE
 from cvrl.utils.errors import UserError
 from cvrl.utils.io import atomic_path

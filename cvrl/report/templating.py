@@ -4,7 +4,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cvrl.evaluation.card import percent, row_title
+from cvrl.evaluation.card import percent
+from cvrl.evaluation.metrics import row_title
 
 
 def render_template(template: str, /, **values: Any) -> str:

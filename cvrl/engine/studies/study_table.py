@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvrl.evaluation.card import SCORE_TITLES, main_score, row_title
+from cvrl.evaluation.card import SCORE_TITLES, main_score
+from cvrl.evaluation.metrics import row_title
 
 Records = Sequence[Mapping[str, Any]]
 ANCHORS = (
