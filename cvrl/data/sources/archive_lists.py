@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from cvrl.data.sources.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 from cvrl.video.byte_source import bytes_column
 
 logger = logging.getLogger("cvrl")
@@ -151,7 +152,7 @@ def _samples(path: Path) -> list[_Sample]:
         if end.strip(b"\0"):
             raise UserError(path, "is damaged after its last member", "copy it again")
         if not end:
-            logger.warning("%s: has no end mark, so it may be cut", path)
+            logger.warning("%s: has no end mark, so it may be cut", path_text(str(path)))
     except (tarfile.TarError, OSError) as error:
         reason = f"is no tar that can be read in place: {error}"
         raise UserError(path, reason, "decompress it, or copy it again if it is cut") from error
@@ -167,7 +168,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             yield member
         archive.members = []  # type: ignore[attr-defined]  # else it keeps them all
     if links:
-        logger.warning("%s: left out %d links", archive.name, links)
+        logger.warning("%s: left out %d links", path_text(str(archive.name)), links)
 
 
 def _split(member: tarfile.TarInfo) -> tuple[str, str]:

@@ -59,7 +59,7 @@ def list_folder(folder: Path, labels: LabelRule = "auto") -> pa.Table:
     for warning in found.warnings:
         logger.warning(warning)
     if found.left_out:
-        logger.info("%s: left out: %s", folder, left_out_words(found.left_out))
+        logger.info("%s: left out: %s", path_text(str(folder)), left_out_words(found.left_out))
     if not found.videos:
         raise UserError(
             folder,
@@ -159,16 +159,20 @@ def _say_classes(
             files.setdefault(label, []).append(path[-1])
     rule = "folder that holds the video" if labels == "parent" else "first folder below it"
     shown = ", ".join(sorted(files)[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
-    logger.info("%s: the %s is the class (%d classes: %s)", folder, rule, len(files), shown)
+    logger.info(
+        "%s: the %s is the class (%d classes: %s)", path_text(str(folder)), rule, len(files), shown
+    )
     unlabelled = sum(label is None for label in named)
     if unlabelled:
         logger.warning(
-            "%s: %d videos lie beside the class folders and have no label", folder, unlabelled
+            "%s: %d videos lie beside the class folders and have no label",
+            path_text(str(folder)),
+            unlabelled,
         )
     if labels == "auto" and (doubts := question_classes(files)):
         logger.warning(
             "%s: are its folders classes? %s; say --labels none, folder or parent (data.labels)",
-            *(folder, "; ".join(doubts)),
+            *(path_text(str(folder)), "; ".join(doubts)),
         )
 
 
@@ -189,4 +193,4 @@ def _check_class_folders(root: Path, around: set[tuple[str, ...]], known: set[st
                 continue
             if not any(folder.rglob("*")):
                 raise UserError(folder, "the class folder is empty", "fill it or remove it")
-            logger.warning("%s: holds no videos and is left out", folder)
+            logger.warning("%s: holds no videos and is left out", path_text(str(folder)))

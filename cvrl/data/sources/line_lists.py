@@ -17,6 +17,7 @@ from cvrl.data.sources.frame_counts import are_counts, sample_counts
 from cvrl.data.sources.list_headers import no_path_column
 from cvrl.data.split_names import SPELLINGS
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 
 logger = logging.getLogger("cvrl")
 
@@ -230,7 +231,7 @@ class _Labels:
         raise UserError(self._path, f"mixed columns: '{usual}' and '{other}'", remedy)
 
     def _say(self, text: str) -> None:
-        logger.info("%s: %s, as in '%s'", self._path, text, self._lines[0].as_py())
+        logger.info("%s: %s, as in '%s'", path_text(str(self._path)), text, self._lines[0].as_py())
 
     def _error(self, reason: str, row: int, remedy: str = _WRITE_CSV) -> UserError:
         return UserError(self._path, f"{reason}: '{self._lines[row].as_py()}'", remedy)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from cvrl.data.sources.file_types import is_video_name
 from cvrl.data.split_names import split_kind
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 
 logger = logging.getLogger("cvrl")
 
@@ -188,10 +189,12 @@ def rename_columns(path: Path, names: Sequence[str]) -> list[str]:
             columns = f"several columns could be the {wanted}: {', '.join(found)}"
             if wanted == "path":
                 raise UserError(path, columns, "name the column of files 'path'")
-            logger.warning("%s: %s; none is used, name one of them '%s'", path, columns, wanted)
+            logger.warning(
+                "%s: %s; none is used, name one of them '%s'", path_text(str(path)), columns, wanted
+            )
         elif found:
             renamed[names.index(found[0])] = wanted
-            logger.info("%s: column '%s' is read as the %s", path, found[0], wanted)
+            logger.info("%s: column '%s' is read as the %s", path_text(str(path)), found[0], wanted)
     return renamed
 
 
@@ -213,6 +216,6 @@ def with_split(path: Path, table: pa.Table) -> pa.Table:
         if plain_name(name) in _SPLIT_NAMES and pa.types.is_string(table[name].type):
             values = pc.unique(table[name]).drop_null().to_pylist()
             if plain_name(name) == "split" or any(map(split_kind, values)):
-                logger.info("%s: column '%s' is read as the split", path, name)
+                logger.info("%s: column '%s' is read as the split", path_text(str(path)), name)
                 return table.append_column("split", table[name])
     return table

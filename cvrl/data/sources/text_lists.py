@@ -23,6 +23,7 @@ from cvrl.data.sources.list_headers import (
     with_split,
 )
 from cvrl.utils.errors import UserError
+from cvrl.utils.file_names import path_text
 
 logger = logging.getLogger("cvrl")
 
@@ -98,7 +99,7 @@ def _read_text(path: Path) -> bytes:
         text = data.decode("utf-8", "backslashreplace")
         line = text.split("\n")[data.count(b"\n", 0, error.start)].strip()
         remedy = "if file names are in UTF-8, convert the list, as with iconv"
-        logger.warning("%s: is not UTF-8, as in '%s'; %s", path, line, remedy)
+        logger.warning("%s: is not UTF-8, as in '%s'; %s", path_text(str(path)), line, remedy)
         return text.encode()
     return data
 

@@ -50,7 +50,8 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("given", [b"/caf\xe9", rb"/caf\xe9"])
-def test_a_source_and_root_whose_name_is_not_utf8(tmp_path, given):
+def test_a_source_and_root_whose_name_is_not_utf8(tmp_path, given, caplog):
+    caplog.set_level("INFO", "cvrl")
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     (folder / "run").mkdir(parents=True)
     (folder / "run" / "a.mp4").touch()
@@ -59,6 +60,7 @@ def test_a_source_and_root_whose_name_is_not_utf8(tmp_path, given):
     for source, root in ((path, None), (tmp_path / "list.txt", path)):
         read, table = read_source(source, root)
         assert read == folder and table["path"].to_pylist() == ["run/a.mp4"]
+    assert r"caf\xe9: the first folder" in caplog.text and "\udce9" not in caplog.text
 
 
 def test_one_numbering_of_a_folder_is_a_single_video(tmp_path):
