@@ -2,6 +2,7 @@
 #: make demo DATA=/path/to/videos   the same on your own, with labels if it holds a folder a class
 #: make encoder                     the encoder that comes with the package (CPU, half an hour)
 #: make test                        lint, types and tests
+#: make test-long                   the tests of many minutes that `make test` leaves out
 #: make check                       lint and types alone
 #: make docs                        the documentation as a site, in site/
 #: make clean                       remove the environment and caches; runs/ stays
@@ -13,7 +14,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check
 
-.PHONY: help demo encoder test check docs clean
+.PHONY: help demo encoder test test-long check docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -68,7 +69,10 @@ check: $(VENV)/.installed-test
 	$(PY) -m mypy --strict cvrl tools datasets
 
 test: check
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not (real and slow)"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not long and not (real and slow)"
+
+test-long: check
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal -m "long and not real"
 
 docs: $(VENV)/.installed-test
 	$(PY) -m mkdocs build --strict --site-dir site

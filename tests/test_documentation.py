@@ -46,6 +46,7 @@ def blocks_of(page):
 
 # A command stays as it is but for its length: a minute's training is enough to see that it works.
 SHORTER = ["train.steps=3", "train.batch_size=4", "data.workers=0"]
+OFTEN = ("docs/index.md", "docs/own_videos.md", "docs/few_labels.md")
 WRITTEN = {
     "docs/few_labels.md": [
         f"weizmann/{person}/eval/classifier.json" for person in ("ann", "bob", "cid")
@@ -78,6 +79,11 @@ def run(command, folder):
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def long_if_rare(page):
+    """A page that most people do not start with is tested by ``make test-long`` only."""
+    return page if page in OFTEN else pytest.param(page, marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -173,7 +179,7 @@ def test_the_commands_of_the_readme_run_in_their_order(desk, video_folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", [page for page in PAGES[1:] if commands_of(page)])
+@pytest.mark.parametrize("page", [long_if_rare(page) for page in PAGES[1:] if commands_of(page)])
 def test_the_commands_of_a_page_run_in_their_order(page, desk):
     """A manifest and a trained run are there, as the quick start makes them."""
     commands = commands_of(page)

@@ -34,6 +34,7 @@ def output(notebook, containing):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_tour_runs_and_its_encoder_beats_random_init(tmp_path):
     shutil.copytree(DOCS.parent / "datasets", tmp_path / "datasets")

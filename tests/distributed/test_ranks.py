@@ -8,6 +8,7 @@ import pytest
 import torch
 from cases import CASES
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all cases, minutes on two cores
 WORKER = str(Path(__file__).with_name("ranks_worker.py"))
 
 
@@ -24,7 +25,7 @@ def results(tmp_path_factory):
         )
         started.append((process, output))
     for process, _ in started:
-        _, errors = process.communicate(timeout=240)
+        _, errors = process.communicate(timeout=840)
         assert process.returncode == 0, errors.decode()
     return [torch.load(output, weights_only=True) for _, output in started]
 

@@ -265,6 +265,7 @@ def test_random_access_is_sequential_decoding(name, stamps, suffix, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CODECS)
 def test_random_access_is_sequential_decoding_in_every_container(name, tmp_path):

@@ -62,6 +62,7 @@ def hour(request, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_hour_opens_in_bounded_memory(hour, tmp_path):
     short = tmp_path / f"short{hour.suffix}"
     write_long(short, 2 * GROUP)
@@ -73,6 +74,7 @@ def test_an_hour_opens_in_bounded_memory(hour, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_second_visit_of_an_hour_reads_no_packets(hour, tmp_path, monkeypatch):
     monkeypatch.setattr(packet_cache_module, "LONG", 0.0)  # a fast machine is done sooner
     store = PacketIndexStore(tmp_path / "kept")
