@@ -34,17 +34,13 @@ def render(result: Result) -> RenderableType:
     names = list(result.row("chance").scores)
     for name in names:
         table.add_column(SCORE_TITLES.get(name, name), justify="right")
-    monitors = [m for m in MONITORS if m in result.rows[0].details]
-    for name in monitors:
-        table.add_column(name.replace("_", " "), justify="right")
     for row in result.rows:
-        scores = [percent(row.scores.get(name)) for name in names]
-        table.add_row(
-            row_title(row.name), *scores, *(_number(row.details.get(name)) for name in monitors)
-        )
+        table.add_row(row_title(row.name), *(percent(row.scores.get(name)) for name in names))
     warnings = [Text(line, style="bold red") for line in warnings_of(result.card)]
     tables = [table, *([fold_table(result)] if result.card.n_folds else [])]
-    return Group(*tables, *warnings, Text("\n".join(card_lines(result.card))))
+    return Group(
+        *tables, *warnings, Text("\n".join([*_monitors(result), *card_lines(result.card)]))
+    )
 
 
 def fold_table(result: Result) -> Table:
@@ -100,5 +96,15 @@ def stage_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def _monitors(result: Result) -> list[str]:
+    """A line for each measure of the features themselves, which would make the table too wide."""
+    return [
+        f"{name.replace('_', ' ')}: "
+        + ", ".join(
+            f"{row_title(row.name)} {row.details[name]:.2f}"
+            for row in result.rows
+            if row.details.get(name) is not None
+        )
+        for name in MONITORS
+        if result.rows[0].details.get(name) is not None
+    ]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import cvrl
 from cvrl.evaluation.card import Result, Row, card_lines, example_card, read_result
+from cvrl.evaluation.metrics import METRICS
 from cvrl.evaluation.result_table import render
 
 ROWS = [
@@ -57,9 +58,17 @@ class TestText:
     def test_scores_in_percent_beside_each_other(self) -> None:
         shown = text(Result(example_card(), ROWS))
         lines = {line.split()[1]: line for line in shown.splitlines() if "│" in line}
-        assert "62.5" in lines["trained"] and "20.50" in lines["trained"]
-        assert "25.0" in lines["random"]
-        assert "12.5" in lines["chance"] and "20.50" not in lines["chance"]
+        assert "62.5" in lines["trained"] and "25.0" in lines["random"]
+        assert "12.5" in lines["chance"]
+        assert "effective rank: trained 20.50, random init 2.00" in shown
+
+    def test_headers_are_whole_on_80_columns(self) -> None:
+        names = [name for name in METRICS if name not in ("top1", "top5")]
+        for some in (names[:4], names[-4:], ["top1", "top5", "mean_class"]):
+            rows = [
+                Row(row, dict.fromkeys(some, 0.5)) for row in ("trained", "untrained", "chance")
+            ]
+            assert "…" not in text(Result(example_card(), rows), width=80)
 
     def test_what_the_protocol_does_not_define_is_a_dash(self) -> None:
         line = next(x for x in text(Result(example_card(), ROWS)).splitlines() if "chance" in x)
