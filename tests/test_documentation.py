@@ -64,7 +64,7 @@ def run(command, folder):
         words[0] = sys.executable
     elif words[0] == "cvrl":
         words[:1] = [sys.executable, "-m", "cvrl"]
-    if "cvrl train" in command:
+    if "cvrl train" in command or "tools/train_net.py" in command:
         keys = tuple(pair.partition("=")[0] + "=" for pair in SHORTER)
         words = [word for word in words if not word.startswith(keys)] + SHORTER
     words += [pair for config, pairs in PARTS.items() if config in words for pair in pairs]

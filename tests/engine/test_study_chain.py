@@ -103,6 +103,9 @@ def test_a_chain_goes_on_after_a_stop_to_the_same_weights(study_file, two_splits
     class Stop:
         requested = True
 
+        def check_while_waiting(self):
+            """Batches come at once here."""
+
     Trainer(config).fit(Stop())
     with pytest.raises(UserError, match="stopped before its last step, 2"):
         check_finished(config)

@@ -213,7 +213,7 @@ def test_nothing_that_decodes(tmp_path, console):
 
 def test_an_output_that_cannot_be_written(video_folder, tmp_path, console):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be written \(.*\); give another --output"):
+    with pytest.raises(UserError, match=r"cannot be created \(.*\); give a place"):
         inspect(video_folder, output=tmp_path / "file" / "m.csv", workers=0, console=console)
 
 

@@ -155,7 +155,7 @@ def test_a_run_too_large_for_the_machine_is_refused(config_file, video_folder, t
         "encoder.width=64",
         "--dry-run",
     )
-    assert_refused(done, "train.batch_size", "train.accumulate=")
+    assert_refused(done, "train.batch_size", "train.clips_at_once=")
 
 
 @pytest.mark.parametrize("option", ["--clips", "--crops"])

