@@ -83,7 +83,8 @@ class ClassHead(nn.Linear):
         protocol: how it is trained, in words, to be told with its numbers.
 
     Example:
-        >>> ClassHead(8, ["run", "jump"]).eval().probabilities(torch.rand(3, 8)).sum().item()
+        >>> head = ClassHead(8, ["run", "jump"]).eval()
+        >>> round(head.probabilities(torch.rand(3, 8)).sum().item(), 3)
         3.0
     """
 

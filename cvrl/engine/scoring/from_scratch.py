@@ -45,9 +45,9 @@ def score_from_scratch(
     Example:
         >>> from cvrl.data.manifest import make_manifest
         >>> parts = Parts(make_manifest({"path": ["a.mp4"]}, root="/"))
-        >>> score_from_scratch("no/such", parts, Options())
+        >>> score_from_scratch("no_such", parts, Options())
         Traceback (most recent call last):
-        cvrl.utils.errors.UserError: no/such: has no config.yaml, so it is unknown how it was \
+        cvrl.utils.errors.UserError: no_such: has no config.yaml, so it is unknown how it was \
 trained; give a run folder of tools/train_net.py
     """
     config_file = run_folder(run) / "config.yaml"

@@ -28,7 +28,7 @@ class SideBySide(nn.Module):
 
     Example:
         >>> from cvrl.models.backbones import build_encoder
-        >>> encoder = build_encoder("r3d_small", width=2)
+        >>> encoder = build_encoder("r3d_small", width=2).eval()
         >>> SideBySide(encoder, ["res2", "res5"])(torch.rand(1, 3, 8, 32, 32)).shape
         torch.Size([1, 18])
     """
