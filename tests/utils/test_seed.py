@@ -18,9 +18,14 @@ def test_the_same_key_gives_the_same_draws(key):
     assert 0 <= integer_seed(*key) < 2**63
 
 
+def without_zeros(key):
+    """The key without zeros at its end, which change nothing."""
+    return without_zeros(key[:-1]) if key and key[-1] == 0 else tuple(key)
+
+
 @given(keys, keys)
 def test_other_keys_give_other_draws(one, other):
-    if len(one) == len(other) and one != other:  # zeros at the end of a key change nothing
+    if without_zeros(one) != without_zeros(other):
         assert (numpy_rng(*one).random(4) != numpy_rng(*other).random(4)).any()
         assert integer_seed(*one) != integer_seed(*other)
 
